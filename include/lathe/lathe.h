@@ -1,0 +1,410 @@
+// SPDX-FileCopyrightText: 2026 The Lathe authors
+// SPDX-License-Identifier: MIT
+/*
+  lathe.h: one decode step of Multi-head Latent Attention (MLA) on NVIDIA GPUs, from C.
+
+  Do this in exactly one C or C++ file, before the include:
+
+      #define LATHE_IMPLEMENTATION
+      #include <lathe/lathe.h>
+
+  and include it without the macro everywhere else. Link with -ldl -lpthread -lm; nothing of CUDA.
+
+  STEP BY STEP
+      lathe_context *ctx;
+      lathe_context_create(NULL, &ctx);                    the GPU if there is one, else the CPU
+
+      lathe_decode_desc desc = {.num_heads = 128, .kv_lora_rank = 512, .qk_rope_head_dim = 64,
+                                .q_dtype = LATHE_DTYPE_BF16, .kv_dtype = LATHE_DTYPE_BF16,
+                                .page_size = 64, .max_batch = 32, .max_q_len = 1,
+                                .max_seq_len = 16384};
+      lathe_decode_plan *plan;
+      lathe_decode_plan_create(ctx, &desc, &plan);         picks a kernel, or compiles it
+
+      lathe_decode_run(plan, &args, stream);               enqueues, nothing else
+      lathe_decode_plan_destroy(plan);
+      lathe_context_destroy(ctx);
+
+  MACROS, all optional, the same in every file that includes this header
+      LATHE_STATIC       every function becomes static to the file that implements it
+      LATHE_NAMESPACE    an identifier put before every public function and kernel, for a second copy
+                         in one program: -DLATHE_NAMESPACE=acme_ makes acme_lathe_decode_run
+
+  MEMORY   Descs and args are copied; strings in them too. Zero-initialise them: zero always means the
+           default that the field's comment names. The library allocates host memory only, through
+           lathe_allocator; device memory is the caller's, the workspace included.
+  ERRORS   Every function that can fail returns lathe_status; lathe_last_error() has the rest: codes,
+           one sentence that says what failed, with which values, and what would work.
+  THREADS  A context may be shared by threads. A plan is used by one thread at a time, and one run may
+           be in flight per workspace. Functions say so where they differ.
+  STREAMS  Only lathe_decode_run takes one. It enqueues and returns, may be captured in a CUDA graph,
+           and reads lengths and block tables on the device, so a replay sees their new values.
+  CPU      The same API runs on host pointers on a machine without a GPU (LATHE_BACKEND_CPU): plain C,
+           exact, slow; the stream is ignored and the result is there on return.
+
+  Environment variables: docs/environment.md. Licence: MIT, see LICENSE.
+*/
+#ifndef LATHE_H
+#define LATHE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define LATHE_VERSION_MAJOR 0
+#define LATHE_VERSION_MINOR 1
+#define LATHE_VERSION_PATCH 0
+#define LATHE_VERSION                                                                              \
+  (LATHE_VERSION_MAJOR * 10000 + LATHE_VERSION_MINOR * 100 + LATHE_VERSION_PATCH)
+
+#ifdef LATHE_STATIC
+#define LATHE_API static __attribute__((unused))
+#else
+#define LATHE_API extern
+#endif
+
+#ifdef LATHE_NAMESPACE
+#define LATHEP_PASTE_(a, b) a##b
+#define LATHEP_PASTE(a, b) LATHEP_PASTE_(a, b)
+#define LATHE_NAME(symbol) LATHEP_PASTE(LATHE_NAMESPACE, symbol)
+#define lathe_version LATHE_NAME(lathe_version)
+#define lathe_status_string LATHE_NAME(lathe_status_string)
+#define lathe_last_error LATHE_NAME(lathe_last_error)
+#define lathe_log_stderr LATHE_NAME(lathe_log_stderr)
+#define lathe_dtype_string LATHE_NAME(lathe_dtype_string)
+#define lathe_softmax_scale LATHE_NAME(lathe_softmax_scale)
+#define lathe_yarn_mscale LATHE_NAME(lathe_yarn_mscale)
+#define lathe_yarn_q_scaling LATHE_NAME(lathe_yarn_q_scaling)
+#define lathe_context_create LATHE_NAME(lathe_context_create)
+#define lathe_context_destroy LATHE_NAME(lathe_context_destroy)
+#define lathe_context_get_info LATHE_NAME(lathe_context_get_info)
+#define lathe_decode_check LATHE_NAME(lathe_decode_check)
+#define lathe_decode_plan_create LATHE_NAME(lathe_decode_plan_create)
+#define lathe_decode_plan_destroy LATHE_NAME(lathe_decode_plan_destroy)
+#define lathe_decode_plan_get_info LATHE_NAME(lathe_decode_plan_get_info)
+#define lathe_decode_workspace_size LATHE_NAME(lathe_decode_workspace_size)
+#define lathe_decode_validate LATHE_NAME(lathe_decode_validate)
+#define lathe_decode_run LATHE_NAME(lathe_decode_run)
+#define lathe_kernels LATHE_NAME(lathe_kernels)
+#define lathe_cubins LATHE_NAME(lathe_cubins)
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* CUDA's own handles, declared here so that no CUDA header is needed: CUstream and cudaStream_t are
+   both struct CUstream_st *, CUcontext is struct CUctx_st *. */
+struct CUstream_st;
+struct CUctx_st;
+typedef struct CUstream_st *lathe_stream;
+typedef struct CUctx_st *lathe_cuda_context;
+
+/* ---------------------------------------------------------------------------------------- status */
+
+typedef enum lathe_status {
+  LATHE_STATUS_OK = 0,
+  LATHE_STATUS_INVALID_ARGUMENT,    /* a null, zero, negative, overflowing or misaligned argument */
+  LATHE_STATUS_UNSUPPORTED,         /* valid, but nothing here computes it; never done another way */
+  LATHE_STATUS_OUT_OF_MEMORY,       /* the host allocator returned null */
+  LATHE_STATUS_NO_DEVICE,           /* no libcuda.so.1, no GPU, or no such ordinal */
+  LATHE_STATUS_DRIVER_TOO_OLD,      /* libcuda lacks a function that Lathe needs */
+  LATHE_STATUS_NVRTC_UNAVAILABLE,   /* a kernel has to be compiled and no usable NVRTC was found */
+  LATHE_STATUS_NVRTC_TOO_NEW,       /* NVRTC is newer than the driver, which refuses its output */
+  LATHE_STATUS_JIT_DISABLED,        /* a kernel has to be compiled and compilation is switched off */
+  LATHE_STATUS_COMPILE_FAILED,      /* NVRTC refused the source; lathe_error.compile_log says why */
+  LATHE_STATUS_WORKSPACE_TOO_SMALL, /* args.workspace_size below lathe_decode_workspace_size() */
+  LATHE_STATUS_WRONG_CONTEXT,       /* another CUDA context is current than the plan's */
+  LATHE_STATUS_CUDA_ERROR,          /* the driver returned lathe_error.driver_code */
+  LATHE_STATUS_INVALID_ENVIRONMENT, /* a LATHE_* variable has a value that it does not take */
+  LATHE_STATUS_CHECK_FAILED         /* LATHE_CHECK=1 found a bad length or table entry on the device */
+} lathe_status;
+
+/* The last failure of a call made by this thread. */
+typedef struct lathe_error {
+  lathe_status status;
+  int driver_code;         /* CUresult, 0 if the driver was not at fault */
+  int nvrtc_code;          /* nvrtcResult, 0 if NVRTC was not at fault */
+  const char *message;     /* what failed, with which values, what would work; never null */
+  const char *compile_log; /* NVRTC's log after COMPILE_FAILED, else "" */
+} lathe_error;
+
+/* "LATHE_STATUS_OK" and so on. Thread-safe; static storage. */
+LATHE_API const char *lathe_status_string(lathe_status status);
+
+/* The record of this thread's last failure; all zero and "" before the first. Valid until this
+   thread's next failing call. Never null. */
+LATHE_API const lathe_error *lathe_last_error(void);
+
+/* LATHE_VERSION of the implementation that was linked. Thread-safe. */
+LATHE_API int lathe_version(void);
+
+/* ----------------------------------------------------------------------------- logger, allocator */
+
+/* Called with one line, no newline. `topic` is one of "dispatch", "jit", "cache", "launch", "context".
+   May be called from any thread that uses the context; must copy what it keeps. */
+typedef struct lathe_logger {
+  void (*log)(const char *topic, const char *message, void *user_data); /* null: silent */
+  void *user_data;
+} lathe_logger;
+
+/* A ready-made lathe_logger.log that prints "lathe: topic: message" to stderr. */
+LATHE_API void lathe_log_stderr(const char *topic, const char *message, void *user_data);
+
+/* Host memory. Either both functions or neither (null: malloc and free). Thread-safe by contract. */
+typedef struct lathe_allocator {
+  void *(*alloc)(size_t size, void *user_data); /* null on failure, aligned as malloc aligns */
+  void (*free)(void *memory, void *user_data);
+  void *user_data;
+} lathe_allocator;
+
+/* --------------------------------------------------------------------------------------- context */
+
+typedef enum lathe_backend {
+  LATHE_BACKEND_AUTO = 0, /* CUDA if libcuda loads and a device is usable, else CPU */
+  LATHE_BACKEND_CUDA,
+  LATHE_BACKEND_CPU
+} lathe_backend;
+
+typedef enum lathe_switch {
+  LATHE_SWITCH_DEFAULT = 0, /* what the environment variable says, else on */
+  LATHE_SWITCH_ON,
+  LATHE_SWITCH_OFF
+} lathe_switch;
+
+typedef enum lathe_image_kind {
+  LATHE_IMAGE_NONE = 0,
+  LATHE_IMAGE_CUBIN,  /* machine code for exactly one architecture (and later minors of its major) */
+  LATHE_IMAGE_PTX,    /* for the driver to finish, on `arch` and every later architecture */
+  LATHE_IMAGE_SYMBOL  /* compiled into this program by nvcc */
+} lathe_image_kind;
+
+/* One ahead-of-time kernel for one architecture. Made by the generated headers, not by hand. */
+typedef struct lathe_kernel_image {
+  const char *variant;   /* e.g. "decode_sm80_bf16_bf16_l512r64_m16t32s2x2"; codegen/README.md */
+  lathe_image_kind kind;
+  int arch;              /* CUBIN, PTX: 10 * major + minor; SYMBOL: 0 */
+  int arch_specific;     /* nonzero: an "a" target (sm_90a), for that architecture alone */
+  const void *data;      /* CUBIN, PTX: the image; SYMBOL: the kernel's host address */
+  size_t size;           /* CUBIN, PTX: bytes of data */
+} lathe_kernel_image;
+
+typedef struct lathe_kernel_table {
+  int version; /* LATHE_VERSION of the generator; another major or minor is refused */
+  size_t num_images;
+  const lathe_kernel_image *images;
+  /* SYMBOL images: turns a host address into a CUfunction (cudaGetFuncBySymbol); returns cudaError_t */
+  int (*get_function)(const void *symbol, void **function);
+} lathe_kernel_table;
+
+/* Defined by <lathe/lathe_kernels.cuh>, included in one .cu file that nvcc compiles. */
+extern const lathe_kernel_table *lathe_kernels(void);
+/* Defined by <lathe/lathe_cubins.h>, included in one .c file. */
+extern const lathe_kernel_table *lathe_cubins(void);
+
+/* lathe_context_desc.device for CUDA ordinal n */
+#define LATHE_DEVICE(n) ((n) + 1)
+
+typedef struct lathe_context_desc {
+  lathe_backend backend; /* 0: LATHE_BACKEND in the environment (auto, cuda, cpu), else AUTO */
+  int device;            /* LATHE_DEVICE(n): device n's primary context. 0: the CUDA context current on
+                            this thread, and if there is none, device 0's primary context */
+  const lathe_kernel_table *kernels; /* ahead-of-time kernels; null: cache and NVRTC only */
+  lathe_logger logger;               /* zero: silent, or stderr if LATHE_LOG names topics */
+  lathe_allocator allocator;         /* zero: malloc and free */
+  const char *cache_dir; /* null: $LATHE_CACHE_DIR, $XDG_CACHE_HOME/lathe, $HOME/.cache/lathe */
+  lathe_switch cache;    /* disk cache of compiled kernels; default: LATHE_CACHE, else on */
+  lathe_switch jit;      /* compile what is in no table and no cache; default: LATHE_JIT, else on */
+  const char *nvrtc_path; /* null: $LATHE_NVRTC_LIB, else libnvrtc.so.N by the driver's version */
+} lathe_context_desc;
+
+typedef struct lathe_context lathe_context;
+
+typedef struct lathe_context_info {
+  lathe_backend backend; /* CUDA or CPU, never AUTO */
+  char device_name[128]; /* "NVIDIA H100 80GB HBM3"; "cpu" on the CPU backend */
+  int device;            /* CUDA ordinal; -1 on the CPU backend */
+  int compute_major, compute_minor;
+  int num_sms;
+  size_t shared_memory_per_block; /* opt-in limit, bytes */
+  int driver_version;             /* CUDA version of the driver, 1000 * major + 10 * minor; 0: none */
+} lathe_context_info;
+
+/* Makes a context. `desc` null is a zero desc. With AUTO, a missing driver or device is not an error:
+   the context is a CPU one and the log (topic "context") says why. On failure *context is null.
+   Thread-safe. May retain the device's primary context; changes no thread's current context. */
+LATHE_API lathe_status lathe_context_create(const lathe_context_desc *desc, lathe_context **context);
+
+/* Frees it; null is ignored. Its plans must be gone. One thread, nothing else using the context. */
+LATHE_API void lathe_context_destroy(lathe_context *context);
+
+/* Fills *info. Thread-safe. */
+LATHE_API lathe_status lathe_context_get_info(const lathe_context *context,
+                                              lathe_context_info *info);
+
+/* ---------------------------------------------------------------------------------------- decode */
+
+typedef enum lathe_dtype {
+  LATHE_DTYPE_NONE = 0,
+  LATHE_DTYPE_F16,
+  LATHE_DTYPE_BF16,
+  LATHE_DTYPE_E4M3, /* FP8: 1 sign, 4 exponent (bias 7), 3 mantissa bits; no infinity, 0x7f is NaN */
+  LATHE_DTYPE_F32
+} lathe_dtype;
+
+/* "f16", "bf16", "e4m3", "f32", "none". Thread-safe; static storage. */
+LATHE_API const char *lathe_dtype_string(lathe_dtype dtype);
+
+typedef enum lathe_mask {
+  LATHE_MASK_CAUSAL = 0, /* new token t of S sees the first max(0, K - S + t + 1) rows */
+  LATHE_MASK_NONE        /* every new token sees all K rows */
+} lathe_mask;
+
+typedef enum lathe_lse_base {
+  LATHE_LSE_NATURAL = 0, /* ln(sum(exp(z))) */
+  LATHE_LSE_BASE2        /* log2(sum(exp(z))) */
+} lathe_lse_base;
+
+/* What a plan is for. Fixed per model and rank; lengths, pointers and strides come with each run. */
+typedef struct lathe_decode_desc {
+  int32_t num_heads;        /* H, query heads on this rank, 1 and up; required */
+  int32_t kv_lora_rank;     /* L, elements of the latent (and of an output row); required */
+  int32_t qk_rope_head_dim; /* R, elements of the roped part of a row; 0 for models without rope */
+  lathe_dtype q_dtype;      /* F16 or BF16; required */
+  lathe_dtype kv_dtype;     /* = q_dtype, or E4M3 with args.kv_scale; required */
+  lathe_dtype out_dtype;    /* F16 or BF16; 0: q_dtype */
+  int32_t page_size;        /* rows of a page, 1 and up; required */
+  int32_t max_batch;        /* most requests of a run; required */
+  int32_t max_q_len;        /* most new tokens of a request; 0: 1 */
+  int32_t max_seq_len;      /* most KV rows of a request, new ones included; required */
+  lathe_mask mask;          /* 0: causal over the new tokens */
+  lathe_lse_base lse_base;  /* 0: natural */
+} lathe_decode_desc;
+
+typedef struct lathe_decode_plan lathe_decode_plan;
+
+typedef enum lathe_kernel_source {
+  LATHE_KERNEL_SOURCE_NONE = 0, /* the CPU backend, compiled into the program */
+  LATHE_KERNEL_SOURCE_AHEAD_OF_TIME,
+  LATHE_KERNEL_SOURCE_MEMORY, /* another plan of the context had made it */
+  LATHE_KERNEL_SOURCE_CACHE,  /* the disk cache */
+  LATHE_KERNEL_SOURCE_NVRTC   /* compiled now */
+} lathe_kernel_source;
+
+typedef struct lathe_decode_plan_info {
+  lathe_backend backend;
+  char kernel[128];       /* variant name; "decode_cpu" on the CPU backend */
+  char merge_kernel[128]; /* variant that merges split-KV partials; "" on the CPU backend */
+  lathe_kernel_source source;
+  int registers;               /* per thread */
+  int local_bytes;             /* per thread: spills and stack */
+  int shared_bytes;            /* per block, static and dynamic */
+  int threads;                 /* per block */
+  int blocks;                  /* of the attention kernel's grid */
+  int splits;                  /* parts the KV work of a run is cut into at most */
+  size_t workspace_size;       /* bytes */
+  const char *candidates;      /* one line per kernel considered: name, taken or why not; the plan's */
+} lathe_decode_plan_info;
+
+/* One step. Tensors are device pointers (CUDA) or host pointers (CPU). Strides are in elements of the
+   tensor; 0 means packed, as each comment says. D = L + R. tokens: sum of the requests' new tokens. */
+typedef struct lathe_decode_args {
+  int32_t batch; /* B, 1 to max_batch */
+  int32_t q_len; /* S of every request, 1 to max_q_len; 0: max_q_len. Not read with cu_q_lens */
+  const int32_t *cu_q_lens; /* null, or int32 [B + 1]: request i has tokens cu[i] to cu[i + 1] - 1 */
+  int32_t num_tokens;       /* rows of q, out and lse; 0: B * q_len (B * max_q_len with cu_q_lens) */
+
+  /* query, already absorbed (q_nope times W_UK) and rotated */
+  const void *q;               /* [tokens, H, D]; with q_pe set: q_nope [tokens, H, L] */
+  const void *q_pe;            /* null: columns L to D - 1 of q; else [tokens, H, R] */
+  int64_t q_token_stride;      /* 0: H * (elements of a q row) */
+  int64_t q_head_stride;       /* 0: elements of a q row: D, or L with q_pe */
+  int64_t q_pe_token_stride;   /* 0: H * R */
+  int64_t q_pe_head_stride;    /* 0: R */
+
+  /* paged cache: page p of request i is block_tables[i][p], its row s is position p * page_size + s */
+  const void *kv_cache;        /* [pages, page_size, D]; with kpe_cache set: [pages, page_size, L] */
+  const void *kpe_cache;       /* null: columns L to D - 1 of kv_cache; else [pages, page_size, R] */
+  int64_t kv_page_stride;      /* 0: page_size * kv_row_stride */
+  int64_t kv_row_stride;       /* 0: D, or L with kpe_cache */
+  int64_t kpe_page_stride;     /* 0: page_size * kpe_row_stride */
+  int64_t kpe_row_stride;      /* 0: R */
+  int64_t num_pages;           /* pages in the cache: a table entry outside [0, num_pages) reads as a page
+                                  of zeros. 0: entries are trusted */
+  const int32_t *block_tables; /* int32 [B, block_table_stride]; entries past a request's pages unread */
+  int64_t block_table_stride;  /* entries of a row; 0: ceil(max_seq_len / page_size) */
+  const int32_t *seq_lens;     /* int32 [B]: K, KV rows including the new ones. Clamped to
+                                  [0, min(max_seq_len, block_table_stride * page_size)] */
+
+  float softmax_scale;         /* on q . k, > 0: see lathe_softmax_scale(); required */
+  float kv_scale;              /* E4M3 cache: a stored value times kv_scale is the real one. 0: 1 */
+
+  void *out;                   /* [tokens, H, L]; zero where a token sees no row */
+  int64_t out_token_stride;    /* 0: H * L */
+  int64_t out_head_stride;     /* 0: L */
+  float *lse;                  /* null, or fp32 [tokens, H]; -inf where a token sees no row */
+  int64_t lse_token_stride;    /* 0: H */
+  int64_t lse_head_stride;     /* 0: 1 */
+
+  void *workspace;             /* lathe_decode_workspace_size() bytes, 256-byte aligned, any content */
+  size_t workspace_size;
+} lathe_decode_args;
+
+/* Says whether a plan can be made for `desc` here, before anything is compiled: OK, INVALID_ARGUMENT or
+   UNSUPPORTED, with the reason in lathe_last_error(). Thread-safe. */
+LATHE_API lathe_status lathe_decode_check(const lathe_context *context,
+                                          const lathe_decode_desc *desc);
+
+/* Picks the kernels, loads or compiles them (seconds at worst). After it, no run compiles, loads or
+   allocates. On failure *plan is null. Thread-safe: two threads wanting one kernel compile it once. */
+LATHE_API lathe_status lathe_decode_plan_create(lathe_context *context,
+                                                const lathe_decode_desc *desc,
+                                                lathe_decode_plan **plan);
+
+/* Frees it; null is ignored. No run may be in flight. */
+LATHE_API void lathe_decode_plan_destroy(lathe_decode_plan *plan);
+
+LATHE_API lathe_status lathe_decode_plan_get_info(const lathe_decode_plan *plan,
+                                                  lathe_decode_plan_info *info);
+
+/* Bytes of device memory that a run needs: depends on the plan alone; 0 on the CPU backend. The buffer
+   needs no clearing, and one may serve many plans whose runs follow each other on a stream. */
+LATHE_API size_t lathe_decode_workspace_size(const lathe_decode_plan *plan);
+
+/* Checks args as run does and then what lies on the device: lengths, cu_q_lens, and every table entry
+   that will be read. Synchronises `stream`; not for capture. CHECK_FAILED names request and entry.
+   run calls it first if LATHE_CHECK=1 and the stream is not being captured. */
+LATHE_API lathe_status lathe_decode_validate(lathe_decode_plan *plan,
+                                             const lathe_decode_args *args, lathe_stream stream);
+
+/* Computes, per token t of request i and head h,
+       z_j = softmax_scale * (q . k_j)      k_j the whole row j, visible rows by desc.mask
+       out = sum_j softmax(z)_j * v_j       v_j the first L elements of row j
+   (DeepSeek-V2, arXiv 2405.04434, section 2.1, in the absorbed form). Enqueues one or two kernels on
+   `stream` (null: the default stream) of the plan's CUDA context, which must be current or none be;
+   errors on the device surface at the caller's next synchronisation. Same inputs, same bits. */
+LATHE_API lathe_status lathe_decode_run(lathe_decode_plan *plan, const lathe_decode_args *args,
+                                        lathe_stream stream);
+
+/* ---------------------------------------------------------------------------------------- scales */
+
+/* 1 / (q_scaling * sqrt(qk_nope_head_dim + qk_rope_head_dim)): the dims before absorption (128 and 64
+   for DeepSeek-V3), not L + R. q_scaling 0 is 1. Thread-safe. */
+LATHE_API float lathe_softmax_scale(int qk_nope_head_dim, int qk_rope_head_dim, float q_scaling);
+
+/* YaRN's attention factor m = 0.1 * mscale_all_dim * ln(factor) + 1 for factor > 1, else 1
+   (arXiv 2309.00071, equation 22, with DeepSeek's mscale_all_dim). Thread-safe. */
+LATHE_API float lathe_yarn_mscale(float factor, float mscale_all_dim);
+
+/* The q_scaling that puts YaRN's m * m into lathe_softmax_scale(): 1 / m^2. Thread-safe. */
+LATHE_API float lathe_yarn_q_scaling(float factor, float mscale_all_dim);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* LATHE_H */
+
+#if defined(LATHE_IMPLEMENTATION) && !defined(LATHEP_IMPLEMENTED)
+#define LATHEP_IMPLEMENTED
+#include "lathe_impl.h"
+#endif
