@@ -1,0 +1,223 @@
+# SPDX-FileCopyrightText: 2026 The Lathe authors
+# SPDX-License-Identifier: MIT
+"""Reads variants.toml and refuses what is wrong in it, naming row, field, value and what would do."""
+
+import tomllib
+from dataclasses import dataclass
+
+import tile as tiles
+
+OPS = ("decode", "merge")
+ARCHS = ("sm80",)
+HALF = ("bf16", "f16")
+ROWS = (16, 32, 64)
+LIMITS = sorted(set(tiles.SHARED_LIMIT.values()))
+
+
+class SchemaError(Exception):
+    pass
+
+
+@dataclass(frozen=True)
+class Family:
+    op: str
+    arch: str
+    q: str
+    kv: str
+    out: str
+
+    @property
+    def name(self):
+        if self.op == "merge":
+            return f"merge_{self.arch}_{self.out}"
+        suffix = "" if self.out == self.q else f"_o{self.out}"
+        return f"decode_{self.arch}_{self.q}_{self.kv}{suffix}"
+
+    @property
+    def kv_size(self):
+        return 1 if self.kv == "e4m3" else 2
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One kernel: a family at certain sizes. `params` is its parameter block, name and value."""
+    family: Family
+    l: int
+    r: int = 0
+    tile: tiles.Tile = None
+
+    @property
+    def name(self):
+        if self.family.op == "merge":
+            return f"{self.family.name}_l{self.l}"
+        t = self.tile
+        return f"{self.family.name}_l{self.l}r{self.r}_m{t.rows}t{t.tokens}s{t.stages}x{t.ctas}"
+
+    @property
+    def params(self):
+        block = {"KERNEL": f"lathe_{self.name}", "L": self.l}
+        if self.family.op == "decode":
+            t = self.tile
+            block |= {"R": self.r, "ROWS": t.rows, "TOKENS": t.tokens, "STAGES": t.stages,
+                      "CTAS": t.ctas, "SHARED_BYTES": t.shared_bytes}
+        return block
+
+
+@dataclass(frozen=True)
+class Row:
+    """A [[variant]] row: sizes that are built ahead of time."""
+    families: tuple
+    l: int
+    r: int
+    rows: tuple
+    ptx: bool
+    why: str
+
+    def variants(self, limits):
+        """The row's kernels for devices with these shared-memory limits, without repetition."""
+        found = {}
+        for family in self.families:
+            if family.op == "merge":
+                v = Variant(family, self.l)
+                found[v.name] = v
+                continue
+            for rows in self.rows:
+                for optin in limits:
+                    t = tiles.choose(self.l, self.r, family.kv_size, rows, optin)
+                    v = Variant(family, self.l, self.r, t)
+                    found[v.name] = v
+        return list(found.values())
+
+
+@dataclass(frozen=True)
+class Catalog:
+    families: tuple
+    rows: tuple
+
+    def variants(self, archs, ptx=False):
+        """Kernels for these architectures (10 * major + minor), sorted by name."""
+        limits = sorted({tiles.SHARED_LIMIT[a] for a in archs})
+        found = {v.name: v for row in self.rows if row.ptx or not ptx for v in row.variants(limits)}
+        return [found[name] for name in sorted(found)]
+
+
+def _fields(where, table, required, optional=()):
+    for key in table:
+        if key not in required and key not in optional:
+            raise SchemaError(f"{where}: unknown field {key!r}; known are {', '.join((*required, *optional))}")
+    for key in required:
+        if key not in table:
+            raise SchemaError(f"{where}: field {key!r} is missing")
+
+
+def _one_of(where, field, value, allowed):
+    if value not in allowed:
+        raise SchemaError(f"{where}: {field} = {value!r}; give one of {', '.join(map(str, allowed))}")
+
+
+def _size(where, field, value, least):
+    if not isinstance(value, int) or isinstance(value, bool) or value < least or value % 16:
+        raise SchemaError(f"{where}: {field} = {value!r}; give a multiple of 16, {least} or more")
+
+
+def _list(where, field, value, of):
+    if not isinstance(value, list) or not value or not all(isinstance(x, of) for x in value):
+        raise SchemaError(f"{where}: {field} = {value!r}; give a list of one or more")
+    for x in value:
+        if value.count(x) > 1:
+            raise SchemaError(f"{where}: {field} has {x!r} twice; remove one")
+
+
+def _family(i, table):
+    where = f"family {i}"
+    _fields(where, table, ("op", "arch", "out"), ("q", "kv"))
+    _one_of(where, "op", table["op"], OPS)
+    merge = table["op"] == "merge"
+    if merge:
+        for field in ("q", "kv"):
+            if field in table:
+                raise SchemaError(f"{where}: {field} has no meaning for a merge kernel; remove it")
+    else:
+        _fields(where, table, ("op", "arch", "q", "kv", "out"))
+    _one_of(where, "arch", table["arch"], ARCHS)
+    _one_of(where, "out", table["out"], HALF)
+    if not merge:
+        _one_of(where, "q", table["q"], HALF)
+        _one_of(where, "kv", table["kv"], (table["q"], "e4m3"))
+    return Family(table["op"], table["arch"], table.get("q", ""), table.get("kv", ""), table["out"])
+
+
+def _row(i, table, families):
+    where = f"variant {i} ({table.get('why', 'no why')!r})"
+    _fields(where, table, ("families", "l", "why"), ("r", "rows", "ptx"))
+    _list(where, "families", table["families"], str)
+    for name in table["families"]:
+        _one_of(where, "families", name, tuple(families))
+    of = tuple(families[name] for name in table["families"])
+    if len({f.op for f in of}) != 1:
+        raise SchemaError(f"{where}: families of different operations; give each a row of its own")
+    if not isinstance(table["why"], str) or not table["why"].strip():
+        raise SchemaError(f"{where}: why = {table['why']!r}; name the models that need this row")
+    if not isinstance(table.get("ptx", False), bool):
+        raise SchemaError(f"{where}: ptx = {table['ptx']!r}; give true or false")
+    _size(where, "l", table["l"], 16)
+    if of[0].op == "merge":
+        for field in ("r", "rows"):
+            if field in table:
+                raise SchemaError(f"{where}: {field} has no meaning for a merge kernel; remove it")
+    else:
+        _fields(where, table, ("families", "l", "why", "r", "rows"), ("ptx",))
+        _size(where, "r", table["r"], 0)
+        _list(where, "rows", table["rows"], int)
+        for rows in table["rows"]:
+            _one_of(where, "rows", rows, ROWS)
+        for family in of:
+            for optin in LIMITS:
+                if not tiles.choose(table["l"], table["r"], family.kv_size, min(table["rows"]), optin):
+                    raise SchemaError(f"{where}: l = {table['l']}, r = {table['r']} fit no tile in {optin} bytes "
+                                      "of shared memory; give smaller dims, which NVRTC compiles where they fit")
+    return Row(of, table["l"], table.get("r", 0), tuple(table.get("rows", ())),
+               table.get("ptx", False), table["why"])
+
+
+def _merges(rows):
+    """A decode kernel is of no use ahead of time without the kernel that merges its parts."""
+    have = {(f.arch, f.out, row.l): row.ptx for row in rows for f in row.families if f.op == "merge"}
+    for i, row in enumerate(rows, 1):
+        for f in row.families:
+            if f.op == "decode" and have.get((f.arch, f.out, row.l), -1) < row.ptx:
+                raise SchemaError(f"variant {i} ({row.why!r}): {f.name} needs merge_{f.arch}_{f.out} at "
+                                  f"l = {row.l}{' with ptx' if row.ptx else ''}; add that row too")
+
+
+def parse(text):
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SchemaError(f"not TOML: {error}") from error
+    _fields("the file", data, ("family", "variant"))
+    for field, tables in data.items():
+        if not isinstance(tables, list):
+            raise SchemaError(f"the file: {field} is one table; write [[{field}]] above each")
+    families = {}
+    for i, table in enumerate(data["family"], 1):
+        family = _family(i, table)
+        if family.name in families:
+            raise SchemaError(f"family {i}: {family.name} stands twice; remove one")
+        families[family.name] = family
+    rows, seen = [], {}
+    for i, table in enumerate(data["variant"], 1):
+        row = _row(i, table, families)
+        for variant in row.variants(LIMITS):
+            if variant.name in seen:
+                raise SchemaError(f"variant {i}: {variant.name} is in variant {seen[variant.name]} already; "
+                                  "remove it from one")
+            seen[variant.name] = i
+        rows.append(row)
+    _merges(rows)
+    return Catalog(tuple(families.values()), tuple(rows))
+
+
+def load(path):
+    with open(path, encoding="utf-8") as file:
+        return parse(file.read())

@@ -1,0 +1,67 @@
+# SPDX-FileCopyrightText: 2026 The Lathe authors
+# SPDX-License-Identifier: MIT
+"""Tile sizes of the portable kernel: the same arithmetic as include/lathe/impl/variant.h, which chooses
+at run time. tests/codegen compares the two over a wide grid."""
+
+from dataclasses import dataclass
+
+SHARED_STATIC = 1024    # kept of a block's limit for static shared memory
+SHARED_RESERVED = 1024  # what the driver keeps of a multiprocessor for every block
+ACCUMULATORS = 128      # registers of a thread that may hold output; half with three blocks
+
+# Most dynamic shared memory of a block, bytes, by 10 * major + minor.
+SHARED_LIMIT = {80: 166912, 86: 101376, 87: 166912, 88: 101376, 89: 101376, 90: 232448,
+                100: 232448, 103: 232448, 110: 232448, 120: 101376, 121: 101376}
+
+# (rows, tokens, blocks per multiprocessor), in the order they are tried
+TILES = [(64, 64, 1), (64, 32, 1), (64, 16, 1), (32, 32, 2), (32, 32, 1), (32, 16, 1),
+         (16, 32, 3), (16, 32, 2), (16, 32, 1), (16, 16, 1)]
+
+
+@dataclass(frozen=True)
+class Tile:
+    rows: int
+    tokens: int
+    stages: int
+    ctas: int
+    shared_bytes: int
+
+
+def row_stride(elements, size):
+    """Bytes between rows in shared memory, such that eight rows fall into different banks."""
+    chunks = elements * size // 16
+    return (chunks if chunks % 8 == 0 else chunks | 1) * 16
+
+
+def shared_bytes(l, r, kv_size, rows, tokens, stages):
+    return (rows * row_stride(l + r, 2) + stages * tokens * row_stride(l + r, kv_size) +
+            rows * row_stride(tokens, 2) + rows * 32)
+
+
+def warps(rows, tokens):
+    return 8 if rows == 64 else 4 if rows == 32 or tokens >= 32 else tokens // 8
+
+
+def accumulators(l, rows, tokens):
+    count = warps(rows, tokens)
+    return rows * ((l // 16 + count - 1) // count) * 16 // 32
+
+
+def limit(ctas, optin):
+    if ctas == 1:
+        return optin - SHARED_STATIC
+    return (optin + SHARED_RESERVED) // ctas - SHARED_RESERVED - SHARED_STATIC
+
+
+def choose(l, r, kv_size, rows, optin):
+    """The tile for `rows` query rows on a device whose blocks may have `optin` bytes; None: none fits."""
+    want = 16 if rows <= 16 else 32 if rows <= 32 else 64
+    for tile_rows, tokens, ctas in TILES:
+        most = ACCUMULATORS // 2 if ctas > 2 else ACCUMULATORS
+        if tile_rows > want or accumulators(l, tile_rows, tokens) > most:
+            continue
+        for stages in (4, 3, 2):
+            size = shared_bytes(l, r, kv_size, tile_rows, tokens, stages)
+            if size <= limit(ctas, optin):
+                return Tile(tile_rows, tokens, stages, ctas, size)
+    return None
