@@ -1,0 +1,130 @@
+// SPDX-FileCopyrightText: 2026 The Lathe authors
+// SPDX-License-Identifier: MIT
+// What a plan may be asked for: the one place where the defaults of a desc are filled in and a desc
+// is checked. No later code looks at a zero size again.
+
+enum {
+  LATHEP_DIM_STEP = 16,     // elements: L and R of the kernels are multiples of it
+  LATHEP_MAX_ROWS = 1 << 30 // of a sequence, a page, a request: room to round up in 32 bits
+};
+
+LATHEP_FN void lathep_decode_desc_defaults(const lathe_decode_desc *desc,
+                                           lathe_decode_desc *filled) {
+  *filled = *desc;
+  if (filled->out_dtype == LATHE_DTYPE_NONE)
+    filled->out_dtype = filled->q_dtype;
+  if (filled->max_q_len == 0)
+    filled->max_q_len = 1;
+}
+
+LATHEP_FN lathe_status lathep_check_size(const char *field, int32_t value, int32_t least,
+                                         int32_t most, const char *what) {
+  if (value < least)
+    return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
+                       "lathe_decode_desc.%s is %d; give %s, %d or more", field, (int)value, what,
+                       (int)least);
+  if (value > most)
+    return lathep_fail(LATHE_STATUS_UNSUPPORTED, "lathe_decode_desc.%s is %d; give %s, %d at most",
+                       field, (int)value, what, (int)most);
+  return LATHE_STATUS_OK;
+}
+
+LATHEP_FN lathe_status lathep_check_dtype(const char *field, lathe_dtype value) {
+  if ((int)value < 0 || (int)value > (int)LATHE_DTYPE_F32)
+    return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
+                       "lathe_decode_desc.%s is %d, which is no lathe_dtype; give "
+                       "LATHE_DTYPE_BF16, LATHE_DTYPE_F16 or what the field's comment names",
+                       field, (int)value);
+  if (value == LATHE_DTYPE_NONE)
+    return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
+                       "lathe_decode_desc.%s is not set (0); give LATHE_DTYPE_BF16, "
+                       "LATHE_DTYPE_F16 or what the field's comment names",
+                       field);
+  return LATHE_STATUS_OK;
+}
+
+LATHEP_FN int lathep_is_half(lathe_dtype dtype) {
+  return dtype == LATHE_DTYPE_F16 || dtype == LATHE_DTYPE_BF16;
+}
+
+LATHEP_FN lathe_status lathep_check_dtypes(const lathe_decode_desc *desc) {
+  lathe_status status = lathep_check_dtype("q_dtype", desc->q_dtype);
+  if (!status)
+    status = lathep_check_dtype("kv_dtype", desc->kv_dtype);
+  if (!status)
+    status = lathep_check_dtype("out_dtype", desc->out_dtype);
+  if (status)
+    return status;
+  if (!lathep_is_half(desc->q_dtype))
+    return lathep_fail(LATHE_STATUS_UNSUPPORTED,
+                       "lathe_decode_desc.q_dtype is %s; queries are f16 or bf16",
+                       lathe_dtype_string(desc->q_dtype));
+  if (desc->kv_dtype != desc->q_dtype && desc->kv_dtype != LATHE_DTYPE_E4M3)
+    return lathep_fail(LATHE_STATUS_UNSUPPORTED,
+                       "lathe_decode_desc.kv_dtype is %s with q_dtype %s; give %s or e4m3",
+                       lathe_dtype_string(desc->kv_dtype), lathe_dtype_string(desc->q_dtype),
+                       lathe_dtype_string(desc->q_dtype));
+  if (!lathep_is_half(desc->out_dtype))
+    return lathep_fail(LATHE_STATUS_UNSUPPORTED,
+                       "lathe_decode_desc.out_dtype is %s; outputs are f16 or bf16 (0: q_dtype)",
+                       lathe_dtype_string(desc->out_dtype));
+  return LATHE_STATUS_OK;
+}
+
+LATHEP_FN lathe_status lathep_check_dim(const char *field, int32_t value) {
+  if (value % LATHEP_DIM_STEP)
+    return lathep_fail(LATHE_STATUS_UNSUPPORTED,
+                       "lathe_decode_desc.%s is %d; the CUDA kernels take multiples of %d (%d is "
+                       "the next): pad the rows with zeros",
+                       field, (int)value, (int)LATHEP_DIM_STEP,
+                       (int)(value - value % LATHEP_DIM_STEP + LATHEP_DIM_STEP));
+  return LATHE_STATUS_OK;
+}
+
+// Everything about a desc that does not depend on the device's limits: dispatch.h has those. Takes
+// a desc whose defaults are filled in.
+LATHEP_FN lathe_status lathep_decode_desc_check(const lathe_decode_desc *desc,
+                                                lathe_backend backend) {
+  const int32_t most = INT32_MAX;
+  lathe_status status =
+      lathep_check_size("num_heads", desc->num_heads, 1, most, "the query heads on this rank");
+  if (!status)
+    status = lathep_check_size("kv_lora_rank", desc->kv_lora_rank, 1, LATHEP_MAX_ROWS,
+                               "the elements of the latent");
+  if (!status)
+    status = lathep_check_size("qk_rope_head_dim", desc->qk_rope_head_dim, 0, LATHEP_MAX_ROWS,
+                               "the elements of the roped part");
+  if (!status)
+    status = lathep_check_size("page_size", desc->page_size, 1, LATHEP_MAX_ROWS, "rows per page");
+  if (!status)
+    status = lathep_check_size("max_batch", desc->max_batch, 1, most, "the most requests of a run");
+  if (!status)
+    status = lathep_check_size("max_q_len", desc->max_q_len, 1, most,
+                               "the most new tokens of a request (0 is 1)");
+  if (!status)
+    status = lathep_check_size("max_seq_len", desc->max_seq_len, 1, LATHEP_MAX_ROWS,
+                               "the most KV rows of a request");
+  if (!status)
+    status = lathep_check_dtypes(desc);
+  if (status)
+    return status;
+  if (desc->mask != LATHE_MASK_CAUSAL && desc->mask != LATHE_MASK_NONE)
+    return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
+                       "lathe_decode_desc.mask is %d, which is no lathe_mask; give "
+                       "LATHE_MASK_CAUSAL or LATHE_MASK_NONE",
+                       (int)desc->mask);
+  if (desc->lse_base != LATHE_LSE_NATURAL && desc->lse_base != LATHE_LSE_BASE2)
+    return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
+                       "lathe_decode_desc.lse_base is %d, which is no lathe_lse_base; give "
+                       "LATHE_LSE_NATURAL or LATHE_LSE_BASE2",
+                       (int)desc->lse_base);
+  if ((int64_t)desc->num_heads * desc->max_q_len > LATHEP_MAX_ROWS)
+    return lathep_fail(LATHE_STATUS_UNSUPPORTED,
+                       "lathe_decode_desc.num_heads x max_q_len is %d x %d; their product may be "
+                       "%d at most",
+                       (int)desc->num_heads, (int)desc->max_q_len, (int)LATHEP_MAX_ROWS);
+  if (backend == LATHE_BACKEND_CPU)
+    return LATHE_STATUS_OK;
+  status = lathep_check_dim("kv_lora_rank", desc->kv_lora_rank);
+  return status ? status : lathep_check_dim("qk_rope_head_dim", desc->qk_rope_head_dim);
+}

@@ -1,0 +1,301 @@
+// SPDX-FileCopyrightText: 2026 The Lathe authors
+// SPDX-License-Identifier: MIT
+// The CPU backend: the formula of lathe_decode_run, in double and rounded once, in the order a
+// reader expects. It is the oracle of the GPU tests, so it is made to be checked by eye. What speed
+// it has comes from converting cache rows once for a block of (token, head) rows, from inner loops
+// of fixed length that compilers vectorise, and from threads that share nothing but a counter.
+
+enum {
+  LATHEP_CPU_ROWS = 16,      // (token, head) rows of a request that share converted cache rows
+  LATHEP_CPU_TOKENS = 16,    // cache rows converted at a time
+  LATHEP_CPU_LANES = 8,      // rows in scratch memory are padded to a multiple with zeros
+  LATHEP_CPU_THREADS = 64,   // at most
+  LATHEP_CPU_GRAIN = 1 << 22 // multiplications that are worth a thread
+};
+
+typedef struct lathep_cpu_job {
+  const lathe_decode_desc *desc;
+  const lathe_decode_args *args;
+  int64_t padded;             // doubles of a row in scratch memory
+  int64_t blocks_per_request; // of LATHEP_CPU_ROWS rows
+  pthread_mutex_t mutex;
+  int64_t next; // block to be done by whoever asks first
+} lathep_cpu_job;
+
+typedef struct lathep_cpu_worker {
+  lathep_cpu_job *job;
+  double *kv;  // [LATHEP_CPU_TOKENS, padded]
+  double *q;   // [LATHEP_CPU_ROWS, padded]
+  double *acc; // [LATHEP_CPU_ROWS, padded]: sum of exp(z - most) v
+} lathep_cpu_worker;
+
+// One (token, head) row on its way through the cache.
+typedef struct lathep_cpu_row {
+  int64_t token, head;
+  int64_t visible;  // cache rows it sees
+  double most, sum; // largest logit so far; sum of exp(z - most)
+} lathep_cpu_row;
+
+typedef struct lathep_cpu_request {
+  int64_t first_token, q_len, kv_len;
+} lathep_cpu_request;
+
+LATHEP_FN int64_t lathep_clamp(int64_t value, int64_t low, int64_t high) {
+  return value < low ? low : value > high ? high : value;
+}
+
+// Lengths of request i, clamped as lathe.h says: nothing outside the tensors is touched, whatever
+// the arrays hold.
+LATHEP_FN lathep_cpu_request lathep_cpu_request_of(const lathe_decode_desc *desc,
+                                                   const lathe_decode_args *args, int64_t i) {
+  lathep_cpu_request request;
+  int64_t limit = desc->max_seq_len, first = i * args->q_len, end = first + args->q_len;
+  if (args->block_table_stride < lathep_ceil_div(desc->max_seq_len, desc->page_size))
+    limit = args->block_table_stride * desc->page_size;
+  if (args->cu_q_lens) {
+    first = args->cu_q_lens[i];
+    end = args->cu_q_lens[i + 1];
+  }
+  request.first_token = lathep_clamp(first, 0, args->num_tokens);
+  end = lathep_clamp(end, request.first_token, args->num_tokens);
+  request.q_len = lathep_clamp(end - request.first_token, 0, desc->max_q_len);
+  request.kv_len = lathep_clamp(args->seq_lens[i], 0, limit);
+  return request;
+}
+
+// `count` elements of a tensor from element `first` on.
+LATHEP_FN void lathep_cpu_load(lathe_dtype dtype, const void *tensor, int64_t first, int64_t count,
+                               double *out) {
+  const uint16_t *halves = (const uint16_t *)tensor + (dtype == LATHE_DTYPE_E4M3 ? 0 : first);
+  const uint8_t *bytes = (const uint8_t *)tensor + (dtype == LATHE_DTYPE_E4M3 ? first : 0);
+  int64_t d;
+  if (dtype == LATHE_DTYPE_BF16)
+    for (d = 0; d < count; d++)
+      out[d] = (double)lathep_bf16_to_f32(halves[d]);
+  else if (dtype == LATHE_DTYPE_F16)
+    for (d = 0; d < count; d++)
+      out[d] = (double)lathep_f16_to_f32(halves[d]);
+  else
+    for (d = 0; d < count; d++)
+      out[d] = (double)lathep_e4m3_to_f32(bytes[d]);
+}
+
+// Row j of request i: [L | R]. A page that does not exist is one of zeros.
+LATHEP_FN void lathep_cpu_load_kv(const lathe_decode_desc *desc, const lathe_decode_args *args,
+                                  int64_t i, int64_t j, double *row) {
+  const int64_t page = args->block_tables[i * args->block_table_stride + j / desc->page_size];
+  const int64_t slot = j % desc->page_size, l = desc->kv_lora_rank, r = desc->qk_rope_head_dim;
+  int64_t d;
+  if (page < 0 || (args->num_pages > 0 && page >= args->num_pages)) {
+    for (d = 0; d < l + r; d++)
+      row[d] = 0;
+    return;
+  }
+  lathep_cpu_load(desc->kv_dtype, args->kv_cache,
+                  page * args->kv_page_stride + slot * args->kv_row_stride, l, row);
+  if (r > 0)
+    lathep_cpu_load(desc->kv_dtype, args->kpe_cache,
+                    page * args->kpe_page_stride + slot * args->kpe_row_stride, r, row + l);
+}
+
+// In lanes, since a compiler may not reorder a sum by itself. n is a multiple of the lanes.
+LATHEP_FN double lathep_cpu_dot(const double *a, const double *b, int64_t n) {
+  double lanes[LATHEP_CPU_LANES] = {0, 0, 0, 0, 0, 0, 0, 0};
+  int64_t d;
+  int lane;
+  for (d = 0; d < n; d += LATHEP_CPU_LANES)
+    for (lane = 0; lane < LATHEP_CPU_LANES; lane++)
+      lanes[lane] += a[d + lane] * b[d + lane];
+  return ((lanes[0] + lanes[4]) + (lanes[1] + lanes[5])) +
+         ((lanes[2] + lanes[6]) + (lanes[3] + lanes[7]));
+}
+
+// sum += factor * v
+LATHEP_FN void lathep_cpu_add(double *__restrict sum, double factor, const double *__restrict v,
+                              int64_t n) {
+  int64_t d;
+  int lane;
+  for (d = 0; d < n; d += LATHEP_CPU_LANES)
+    for (lane = 0; lane < LATHEP_CPU_LANES; lane++)
+      sum[d + lane] += factor * v[d + lane];
+}
+
+// Takes `count` cache rows into one row's running softmax: what was summed under a smaller largest
+// logit is scaled down first.
+LATHEP_FN void lathep_cpu_attend(const lathep_cpu_worker *worker, lathep_cpu_row *row,
+                                 const double *q, double *acc, int64_t count) {
+  const lathe_decode_args *args = worker->job->args;
+  const double scale = (double)args->softmax_scale * (double)args->kv_scale;
+  const int64_t padded = worker->job->padded;
+  const int64_t l =
+      lathep_ceil_div(worker->job->desc->kv_lora_rank, LATHEP_CPU_LANES) * LATHEP_CPU_LANES;
+  double logits[LATHEP_CPU_TOKENS], most = row->most, rescale, weight;
+  int64_t j, d;
+  for (j = 0; j < count; j++) {
+    logits[j] = scale * lathep_cpu_dot(q, worker->kv + j * padded, padded);
+    if (logits[j] > most)
+      most = logits[j];
+  }
+  if (most > row->most) {
+    rescale = exp(row->most - most); // 0 the first time, when there is nothing yet
+    row->sum *= rescale;
+    for (d = 0; d < l; d++)
+      acc[d] *= rescale;
+    row->most = most;
+  }
+  for (j = 0; j < count; j++) {
+    weight = exp(logits[j] - most);
+    row->sum += weight;
+    lathep_cpu_add(acc, weight, worker->kv + j * padded, l);
+  }
+}
+
+LATHEP_FN void lathep_cpu_start(const lathep_cpu_worker *worker, lathep_cpu_row *row, double *q,
+                                double *acc) {
+  const lathe_decode_desc *desc = worker->job->desc;
+  const lathe_decode_args *args = worker->job->args;
+  int64_t d;
+  row->most = -(double)INFINITY;
+  row->sum = 0;
+  for (d = 0; d < worker->job->padded; d++)
+    acc[d] = 0;
+  lathep_cpu_load(desc->q_dtype, args->q,
+                  row->token * args->q_token_stride + row->head * args->q_head_stride,
+                  desc->kv_lora_rank, q);
+  if (desc->qk_rope_head_dim > 0)
+    lathep_cpu_load(desc->q_dtype, args->q_pe,
+                    row->token * args->q_pe_token_stride + row->head * args->q_pe_head_stride,
+                    desc->qk_rope_head_dim, q + desc->kv_lora_rank);
+}
+
+LATHEP_FN void lathep_cpu_finish(const lathep_cpu_worker *worker, const lathep_cpu_row *row,
+                                 const double *acc) {
+  const lathe_decode_desc *desc = worker->job->desc;
+  const lathe_decode_args *args = worker->job->args;
+  const double ln2 = 0.69314718055994530942;
+  double value, lse = row->most;
+  uint16_t *out = (uint16_t *)args->out + row->token * args->out_token_stride +
+                  row->head * args->out_head_stride;
+  int64_t d;
+  for (d = 0; d < desc->kv_lora_rank; d++) {
+    value = row->visible > 0 ? acc[d] / row->sum * (double)args->kv_scale : 0;
+    out[d] =
+        desc->out_dtype == LATHE_DTYPE_F16 ? lathep_f64_to_f16(value) : lathep_f64_to_bf16(value);
+  }
+  if (!args->lse)
+    return;
+  if (row->visible > 0)
+    lse = (lse + log(row->sum)) / (desc->lse_base == LATHE_LSE_BASE2 ? ln2 : 1);
+  args->lse[row->token * args->lse_token_stride + row->head * args->lse_head_stride] = (float)lse;
+}
+
+// LATHEP_CPU_ROWS rows of a request. Rows are numbered token * H + head.
+LATHEP_FN void lathep_cpu_block(const lathep_cpu_worker *worker, int64_t i, int64_t block) {
+  const lathe_decode_desc *desc = worker->job->desc;
+  const lathe_decode_args *args = worker->job->args;
+  const lathep_cpu_request request = lathep_cpu_request_of(desc, args, i);
+  const int64_t padded = worker->job->padded, first = block * LATHEP_CPU_ROWS;
+  const int64_t count = lathep_clamp(request.q_len * desc->num_heads - first, 0, LATHEP_CPU_ROWS);
+  lathep_cpu_row rows[LATHEP_CPU_ROWS];
+  int64_t n, j, rows_here, t, most_visible = 0;
+  for (n = 0; n < count; n++) {
+    t = (first + n) / desc->num_heads;
+    rows[n].token = request.first_token + t;
+    rows[n].head = (first + n) % desc->num_heads;
+    rows[n].visible = request.kv_len;
+    if (desc->mask == LATHE_MASK_CAUSAL)
+      rows[n].visible = lathep_clamp(request.kv_len - request.q_len + t + 1, 0, request.kv_len);
+    if (rows[n].visible > most_visible)
+      most_visible = rows[n].visible;
+    lathep_cpu_start(worker, &rows[n], worker->q + n * padded, worker->acc + n * padded);
+  }
+  for (j = 0; j < most_visible; j += LATHEP_CPU_TOKENS) {
+    rows_here = lathep_clamp(most_visible - j, 0, LATHEP_CPU_TOKENS);
+    for (n = 0; n < rows_here; n++)
+      lathep_cpu_load_kv(desc, args, i, j + n, worker->kv + n * padded);
+    for (n = 0; n < count; n++)
+      lathep_cpu_attend(worker, &rows[n], worker->q + n * padded, worker->acc + n * padded,
+                        lathep_clamp(rows[n].visible - j, 0, rows_here));
+  }
+  for (n = 0; n < count; n++)
+    lathep_cpu_finish(worker, &rows[n], worker->acc + n * padded);
+}
+
+LATHEP_FN void *lathep_cpu_work(void *data) {
+  const lathep_cpu_worker *worker = (const lathep_cpu_worker *)data;
+  lathep_cpu_job *job = worker->job;
+  const int64_t blocks = job->args->batch * job->blocks_per_request;
+  int64_t block;
+  for (;;) {
+    pthread_mutex_lock(&job->mutex);
+    block = job->next < blocks ? job->next++ : blocks;
+    pthread_mutex_unlock(&job->mutex);
+    if (block == blocks)
+      return NULL;
+    lathep_cpu_block(worker, block / job->blocks_per_request, block % job->blocks_per_request);
+  }
+}
+
+// As many threads as there are processors, fewer for little work.
+LATHEP_FN int lathep_cpu_threads(const lathep_cpu_job *job) {
+  const lathe_decode_desc *desc = job->desc;
+  double work = 0, per_row = 2.0 * desc->kv_lora_rank + desc->qk_rope_head_dim;
+  int64_t most = lathep_clamp(sysconf(_SC_NPROCESSORS_ONLN), 1, LATHEP_CPU_THREADS), i;
+  for (i = 0; i < job->args->batch; i++) {
+    const lathep_cpu_request request = lathep_cpu_request_of(desc, job->args, i);
+    work += (double)(request.q_len * desc->num_heads) * (double)request.kv_len * per_row;
+  }
+  most = lathep_clamp(most, 1, job->args->batch * job->blocks_per_request);
+  return work < (double)most * LATHEP_CPU_GRAIN ? 1 + (int)(work / LATHEP_CPU_GRAIN) : (int)most;
+}
+
+LATHEP_FN void lathep_cpu_run(lathep_cpu_worker *workers, int threads) {
+  pthread_t handles[LATHEP_CPU_THREADS];
+  int started = 0;
+  while (started < threads - 1 &&
+         pthread_create(&handles[started], NULL, lathep_cpu_work, &workers[started + 1]) == 0)
+    started++; // where threads run out, those that there are do all the work
+  lathep_cpu_work(&workers[0]);
+  while (started > 0)
+    pthread_join(handles[--started], NULL);
+}
+
+// Takes a desc and args whose defaults are filled in (check.h, args.h). Returns when out and lse
+// are written.
+LATHEP_FN lathe_status lathep_cpu_decode(const lathe_context *context,
+                                         const lathe_decode_desc *desc,
+                                         const lathe_decode_args *args) {
+  lathep_cpu_worker workers[LATHEP_CPU_THREADS];
+  lathep_cpu_job job;
+  int64_t doubles;
+  double *scratch;
+  int n, threads;
+  job.desc = desc;
+  job.args = args;
+  job.next = 0;
+  job.padded =
+      lathep_ceil_div((int64_t)desc->kv_lora_rank + desc->qk_rope_head_dim, LATHEP_CPU_LANES) *
+      LATHEP_CPU_LANES;
+  job.blocks_per_request =
+      lathep_ceil_div((int64_t)desc->num_heads * desc->max_q_len, LATHEP_CPU_ROWS);
+  threads = lathep_cpu_threads(&job);
+  doubles = (LATHEP_CPU_TOKENS + 2 * LATHEP_CPU_ROWS) * job.padded;
+  scratch = (double *)lathep_alloc(&context->allocator,
+                                   (size_t)threads * (size_t)doubles * sizeof(double));
+  if (!scratch)
+    return lathep_fail(LATHE_STATUS_OUT_OF_MEMORY,
+                       "the CPU backend got no memory for %d threads of %lld bytes; free some, or "
+                       "look into lathe_context_desc.allocator",
+                       threads, (long long)doubles * (long long)sizeof(double));
+  for (n = 0; n < threads; n++) {
+    workers[n].job = &job;
+    workers[n].kv = scratch + n * doubles; // padding stays the zeros of lathep_alloc
+    workers[n].q = workers[n].kv + LATHEP_CPU_TOKENS * job.padded;
+    workers[n].acc = workers[n].q + LATHEP_CPU_ROWS * job.padded;
+  }
+  pthread_mutex_init(&job.mutex, NULL);
+  lathep_cpu_run(workers, threads);
+  pthread_mutex_destroy(&job.mutex);
+  lathep_free(&context->allocator, scratch);
+  return LATHE_STATUS_OK;
+}

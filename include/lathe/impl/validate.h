@@ -1,0 +1,178 @@
+// SPDX-FileCopyrightText: 2026 The Lathe authors
+// SPDX-License-Identifier: MIT
+// The validator: fetches what the kernels read from device memory to steer themselves (lengths,
+// cu_q_lens, block tables) and names the first request and entry that is out of range. A run would
+// clamp these or read zeros; this says so.
+
+LATHEP_FN lathe_status lathep_fetch(const lathe_context *context, const char *field,
+                                    const int32_t *from, int64_t count, int32_t *to,
+                                    lathe_stream stream) {
+  size_t bytes = (size_t)count * sizeof(int32_t);
+  int code;
+  if (count == 0)
+    return LATHE_STATUS_OK;
+  if (context->backend == LATHE_BACKEND_CPU) {
+    memcpy(to, from, bytes);
+    return LATHE_STATUS_OK;
+  }
+  code = context->cuda.cuMemcpyDtoHAsync(to, (lathep_device_ptr)(uintptr_t)from, bytes, stream);
+  if (code)
+    return lathep_fail_driver(LATHE_STATUS_CUDA_ERROR, code,
+                              "copying %zu bytes of lathe_decode_args.%s from %p failed; give "
+                              "device memory of the plan's CUDA context",
+                              bytes, field, (const void *)from);
+  return LATHE_STATUS_OK;
+}
+
+LATHEP_FN lathe_status lathep_fetched(const lathe_context *context, const char *field,
+                                      lathe_stream stream) {
+  int code;
+  if (context->backend == LATHE_BACKEND_CPU)
+    return LATHE_STATUS_OK;
+  code = context->cuda.cuStreamSynchronize(stream);
+  if (code)
+    return lathep_fail_driver(LATHE_STATUS_CUDA_ERROR, code,
+                              "waiting for the copy of lathe_decode_args.%s failed; an earlier "
+                              "kernel on stream %p faulted, or the memory is not the device's",
+                              field, (void *)stream);
+  return LATHE_STATUS_OK;
+}
+
+LATHEP_FN lathe_status lathep_validate_lengths(const lathe_decode_desc *desc,
+                                               const lathe_decode_args *args, const int32_t *lens,
+                                               const int32_t *cu) {
+  int32_t most = lathep_seq_limit(desc, args), i;
+  for (i = 0; i < args->batch; i++)
+    if (lens[i] < 0 || lens[i] > most)
+      return lathep_fail(LATHE_STATUS_CHECK_FAILED,
+                         "seq_lens[%d] is %d; request %d may have 0 to %d rows (max_seq_len %d, "
+                         "block_table_stride %lld pages of %d)",
+                         (int)i, (int)lens[i], (int)i, (int)most, (int)desc->max_seq_len,
+                         (long long)args->block_table_stride, (int)desc->page_size);
+  if (!args->cu_q_lens)
+    return LATHE_STATUS_OK;
+  if (cu[0] < 0)
+    return lathep_fail(LATHE_STATUS_CHECK_FAILED,
+                       "cu_q_lens[0] is %d; request 0 begins at a token of q, 0 or more",
+                       (int)cu[0]);
+  for (i = 0; i < args->batch; i++) {
+    int64_t tokens = (int64_t)cu[i + 1] - cu[i];
+    if (tokens < 0 || tokens > desc->max_q_len)
+      return lathep_fail(LATHE_STATUS_CHECK_FAILED,
+                         "cu_q_lens[%d] to cu_q_lens[%d] is %d to %d; request %d may have 0 to %d "
+                         "tokens (max_q_len)",
+                         (int)i, (int)i + 1, (int)cu[i], (int)cu[i + 1], (int)i,
+                         (int)desc->max_q_len);
+    if (cu[i + 1] > args->num_tokens)
+      return lathep_fail(LATHE_STATUS_CHECK_FAILED,
+                         "cu_q_lens[%d] is %d, the end of request %d; q has %d tokens (num_tokens)",
+                         (int)i + 1, (int)cu[i + 1], (int)i, (int)args->num_tokens);
+  }
+  return LATHE_STATUS_OK;
+}
+
+LATHEP_FN lathe_status lathep_validate_tables(const lathe_decode_desc *desc,
+                                              const lathe_decode_args *args, const int32_t *lens,
+                                              const int32_t *pages) {
+  int64_t most = args->num_pages ? args->num_pages : (int64_t)INT32_MAX + 1;
+  int32_t i;
+  for (i = 0; i < args->batch; i++) {
+    int64_t count = lathep_ceil_div(lens[i], desc->page_size), p;
+    for (p = 0; p < count; p++)
+      if (pages[p] < 0 || pages[p] >= most)
+        return lathep_fail(LATHE_STATUS_CHECK_FAILED,
+                           "block_tables[%d][%lld] is %d; request %d has %d rows, so its entries 0 "
+                           "to %lld must name pages 0 to %lld (num_pages)",
+                           (int)i, (long long)p, (int)pages[p], (int)i, (int)lens[i],
+                           (long long)count - 1, (long long)most - 1);
+    pages += count;
+  }
+  return LATHE_STATUS_OK;
+}
+
+// The page numbers that a run of these lengths reads, request after request, into memory that the
+// caller frees.
+LATHEP_FN lathe_status lathep_fetch_tables(const lathe_decode_plan *plan,
+                                           const lathe_decode_args *args, const int32_t *lens,
+                                           int32_t **tables, lathe_stream stream) {
+  const int32_t page_size = plan->desc.page_size;
+  lathe_status status = LATHE_STATUS_OK;
+  int64_t total = 0, done = 0;
+  int32_t i;
+  for (i = 0; i < args->batch; i++)
+    total += lathep_ceil_div(lens[i], page_size);
+  *tables =
+      (int32_t *)lathep_alloc(&plan->context->allocator, (size_t)(total + 1) * sizeof(int32_t));
+  if (!*tables)
+    return lathep_fail(LATHE_STATUS_OUT_OF_MEMORY,
+                       "lathe_allocator.alloc returned null for %lld block table entries; validate "
+                       "fewer requests at once",
+                       (long long)total);
+  for (i = 0; i < args->batch && !status; i++) {
+    int64_t count = lathep_ceil_div(lens[i], page_size);
+    status = lathep_fetch(plan->context, "block_tables",
+                          args->block_tables + i * args->block_table_stride, count, *tables + done,
+                          stream);
+    done += count;
+  }
+  return status ? status : lathep_fetched(plan->context, "block_tables", stream);
+}
+
+// With resolved args, the plan's CUDA context current.
+LATHEP_FN lathe_status lathep_decode_validate(lathe_decode_plan *plan,
+                                              const lathe_decode_args *args, lathe_stream stream) {
+  const lathe_context *context = plan->context;
+  const int64_t batch = args->batch;
+  int32_t *tables = NULL, *lens, *cu;
+  lathe_status status;
+  lens = (int32_t *)lathep_alloc(&context->allocator, (size_t)(2 * batch + 1) * sizeof(int32_t));
+  if (!lens)
+    return lathep_fail(
+        LATHE_STATUS_OUT_OF_MEMORY,
+        "lathe_allocator.alloc returned null for the lengths of %d requests; give it "
+        "memory, or switch LATHE_CHECK off",
+        (int)args->batch);
+  cu = lens + batch;
+  status = lathep_fetch(context, "seq_lens", args->seq_lens, batch, lens, stream);
+  if (!status && args->cu_q_lens)
+    status = lathep_fetch(context, "cu_q_lens", args->cu_q_lens, batch + 1, cu, stream);
+  if (!status)
+    status = lathep_fetched(context, "seq_lens", stream);
+  if (!status)
+    status = lathep_validate_lengths(&plan->desc, args, lens, cu);
+  if (!status)
+    status = lathep_fetch_tables(plan, args, lens, &tables, stream);
+  if (!status)
+    status = lathep_validate_tables(&plan->desc, args, lens, tables);
+  lathep_free(&context->allocator, tables);
+  lathep_free(&context->allocator, lens);
+  return status;
+}
+
+LATHE_API lathe_status lathe_decode_validate(lathe_decode_plan *plan, const lathe_decode_args *args,
+                                             lathe_stream stream) {
+  lathe_decode_args filled;
+  lathe_status status;
+  int pushed;
+  if (!plan)
+    return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
+                       "plan is null; give one made by lathe_decode_plan_create()");
+  status = lathep_decode_args_resolve(&plan->desc, plan->context->backend,
+                                      plan->choice.workspace_size, args, &filled);
+  if (status)
+    return status;
+  if (plan->context->backend == LATHE_BACKEND_CPU)
+    return lathep_decode_validate(plan, &filled, stream);
+  status = lathep_enter(plan->context, &pushed);
+  if (status)
+    return status;
+  if (lathep_capturing(plan->context, stream))
+    status = lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
+                         "stream %p is being captured and validation waits for it; call "
+                         "lathe_decode_validate() before the capture",
+                         (void *)stream);
+  else
+    status = lathep_decode_validate(plan, &filled, stream);
+  lathep_leave(plan->context, pushed);
+  return status;
+}
