@@ -47,11 +47,14 @@ class Variant:
     tile: tiles.Tile = None
 
     @property
+    def shape(self):
+        """Family and dims: the name without the tile."""
+        return f"{self.family.name}_l{self.l}" + (f"r{self.r}" if self.family.op == "decode" else "")
+
+    @property
     def name(self):
-        if self.family.op == "merge":
-            return f"{self.family.name}_l{self.l}"
         t = self.tile
-        return f"{self.family.name}_l{self.l}r{self.r}_m{t.rows}t{t.tokens}s{t.stages}x{t.ctas}"
+        return self.shape + (f"_m{t.rows}t{t.tokens}s{t.stages}x{t.ctas}" if t else "")
 
     @property
     def params(self):

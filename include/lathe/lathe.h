@@ -1,5 +1,6 @@
 // SPDX-FileCopyrightText: 2026 The Lathe authors
 // SPDX-License-Identifier: MIT
+// clang-format off: the manual and its comments are laid out by hand
 /*
   lathe.h: one decode step of Multi-head Latent Attention (MLA) on NVIDIA GPUs, from C.
 

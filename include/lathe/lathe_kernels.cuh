@@ -12,13 +12,13 @@
   Any -arch from sm_80 on. A kernel is compiled for the devices that the architectures of the
   command line serve; where none of them does, it is there but empty, and Lathe passes over it.
 
-  All of them take minutes. To compile some families only, define LATHE_KERNELS_ONLY, and
-  LATHE_KERNELS_<family> as 1 for each:
+  All of them take minutes. To compile some only, define LATHE_KERNELS_ONLY, and LATHE_KERNELS_ with
+  a family, or with a family and its dims, as 1:
 
-      -DLATHE_KERNELS_ONLY -DLATHE_KERNELS_decode_sm80_bf16_bf16=1 -DLATHE_KERNELS_merge_sm80_bf16=1
+      -DLATHE_KERNELS_ONLY -DLATHE_KERNELS_decode_sm80_bf16_bf16_l512r64=1
+      -DLATHE_KERNELS_merge_sm80_bf16=1
 
-  A decode kernel needs the merge kernel of its output type. Families and variants:
-  docs/variants.md.
+  A decode kernel needs the merge kernel of its output type. Families and dims: docs/variants.md.
 */
 #ifndef LATHE_KERNELS_CUH
 #define LATHE_KERNELS_CUH
@@ -27,9 +27,9 @@
 #include <cuda_runtime_api.h>
 
 #ifdef LATHE_KERNELS_ONLY
-#define LATHEP_WANTED(family) LATHE_KERNELS_##family
+#define LATHEP_WANTED(name) LATHE_KERNELS_##name
 #else
-#define LATHEP_WANTED(family) 1
+#define LATHEP_WANTED(name) 1
 #endif
 #ifdef LATHE_NAMESPACE
 #define LATHEP_GENERATED LATHE_NAME(lathep_generated)

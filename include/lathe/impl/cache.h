@@ -75,32 +75,32 @@ LATHEP_FN int lathep_make_folder(const char *path) {
   return 0;
 }
 
-// All of a file, with a zero behind it, to be freed by the caller. 0 or an errno.
-LATHEP_FN int lathep_file_read(const lathe_allocator *allocator, const char *path, char **bytes,
-                               size_t *size) {
+// All of a file, with a zero behind it, to be freed by the caller; null, and errno, if it cannot be
+// read.
+LATHEP_FN char *lathep_file_read(const lathe_allocator *allocator, const char *path, size_t *size) {
   FILE *file = fopen(path, "rb");
-  int code = 0;
+  char *bytes = NULL;
   long length = -1;
-  *bytes = NULL;
+  int code = 0;
   *size = 0;
   if (!file)
-    return errno;
+    return NULL;
   if (fseek(file, 0, SEEK_END) || (length = ftell(file)) < 0 || fseek(file, 0, SEEK_SET))
     code = errno;
-  // The end of a folder that was opened as a file is LONG_MAX.
-  if (!code && (length >= LATHEP_FILE_MAX ||
-                !(*bytes = (char *)lathep_alloc(allocator, (size_t)length + 1))))
+  else if (length < LATHEP_FILE_MAX) // a folder opened as a file ends at LONG_MAX
+    bytes = (char *)lathep_alloc(allocator, (size_t)length + 1);
+  if (!code && !bytes)
     code = ENOMEM;
-  if (!code && fread(*bytes, 1, (size_t)length, file) != (size_t)length)
+  if (!code && fread(bytes, 1, (size_t)length, file) != (size_t)length)
     code = EIO;
   fclose(file);
   if (code) {
-    lathep_free(allocator, *bytes);
-    *bytes = NULL;
-    return code;
+    lathep_free(allocator, bytes);
+    errno = code;
+    return NULL;
   }
   *size = (size_t)length;
-  return 0;
+  return bytes;
 }
 
 // Writes a file under a name of its own, then gives it its real one. 0 or an errno.
@@ -204,13 +204,12 @@ LATHEP_FN int lathep_cache_load(const lathe_context *context, const char *varian
   char path[LATHEP_PATH_MAX], *bytes;
   const char *why;
   size_t size;
-  int code;
   memset(image, 0, sizeof *image);
   if (!lathep_cache_path(context, variant, key, path, sizeof path))
     return 0;
-  code = lathep_file_read(&context->allocator, path, &bytes, &size);
-  if (code) {
-    lathep_log(context, LATHEP_TOPIC_CACHE, "not read: %s: %s", path, strerror(code));
+  bytes = lathep_file_read(&context->allocator, path, &size);
+  if (!bytes) {
+    lathep_log(context, LATHEP_TOPIC_CACHE, "not read: %s: %s", path, strerror(errno));
     return 0;
   }
   why = lathep_cache_refuse(bytes, size, key);
