@@ -13,8 +13,8 @@ struct lathep_decode_params {
   float *lse;                // [num_tokens, num_heads] or null
   float *partial_out;        // [2 * groups, slot_rows, L], each part normalised
   float *partial_lse;        // [2 * groups, slot_rows], base 2
-  // [groups, 4]: the request whose first part this group has, or -1; its parts; its first token; its
-  // tokens. Part 0 is slot 2 * group + 1, part p > 0 slot 2 * (group + p).
+  // [groups, 4]: the request whose first part this group has, or -1; its parts; its first token;
+  // its tokens. Part 0 is slot 2 * group + 1, part p > 0 slot 2 * (group + p).
   int *split_table;
   long long q_nope_token_stride, q_nope_head_stride, q_pe_token_stride, q_pe_head_stride;
   long long ckv_page_stride, ckv_row_stride, kpe_page_stride, kpe_row_stride;

@@ -1,0 +1,160 @@
+# SPDX-FileCopyrightText: 2026 The Lathe authors
+# SPDX-License-Identifier: MIT
+"""Compiles every family for every architecture and holds registers, local memory (spills) and shared memory
+of each kernel to the record in budget.json. Needs NVRTC, no GPU.
+
+    budget.py NVRTC                compares
+    budget.py NVRTC --write        writes the record anew; the difference is for a person to look at
+
+The numbers are one compiler's: with another NVRTC than that of the record, only what holds for all of them is
+tested, which is that every family compiles, that the tile's blocks fit a multiprocessor, and that nothing
+of DeepSeek's shape spills.
+"""
+import argparse
+import ctypes
+import json
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent.parent / 'codegen')]
+sys.dont_write_bytecode = True
+import cubins  # noqa: E402
+import elf  # noqa: E402
+import render  # noqa: E402
+import schema  # noqa: E402
+import tap  # noqa: E402
+import tile  # noqa: E402
+
+RECORD = HERE / 'budget.json'
+V3 = (512, 64)
+TARGETS = ['sm_80', 'sm_86', 'sm_89', 'sm_90a', 'sm_100', 'sm_103', 'sm_110', 'sm_120']
+# shapes beside DeepSeek's, and where they are compiled
+OTHERS = [(512, 0), (256, 64), (256, 32), (128, 32), (320, 64)]
+OTHER_TARGETS = ['sm_80', 'sm_90a']
+REGISTERS, BLOCK_REGISTERS = 65536, 256  # of a multiprocessor; what each warp's are rounded up to
+
+
+def variants(catalog, l, r, arch):
+    """Every family at one shape: all row tiles, and of a family that differs in nothing but the output's type
+    the largest, which has the fewest registers to spare."""
+    limit = tile.SHARED_LIMIT[arch]
+    found = {}
+    for family in catalog.families:
+        if family.op == 'merge':
+            found[family.name] = schema.Variant(family, l)
+            continue
+        for rows in schema.ROWS if family.out == family.q else schema.ROWS[-1:]:
+            v = schema.Variant(family, l, r, tile.choose(l, r, family.kv_size, rows, limit))
+            found[v.name] = v
+    return list(found.values())
+
+
+def jobs(catalog, known):
+    found = {}
+    for target in TARGETS:
+        if cubins.arch(target) not in known:
+            continue
+        for shape in [V3, *(OTHERS if target in OTHER_TARGETS else [])]:
+            for v in variants(catalog, *shape, cubins.arch(target)):
+                found[v.name, target] = v
+    return found
+
+
+def measure(nvrtc, todo):
+    bodies = {family: render.body(family) for family in {v.family for v in todo.values()}}
+
+    def one(job):
+        (name, target), v = job
+        try:
+            cubin = nvrtc.compile(name, render.params(v) + bodies[v.family], target)
+            return elf.kernels(cubin)[f'lathe_{name}']
+        except cubins.CompileError as error:
+            return error
+
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        return dict(zip(todo, pool.map(one, todo.items())))
+
+
+def nvrtc_facts(nvrtc):
+    """Its version, and the architectures it knows as 10 * major + minor."""
+    major, minor, count = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+    nvrtc.library.nvrtcVersion(ctypes.byref(major), ctypes.byref(minor))
+    nvrtc.library.nvrtcGetNumSupportedArchs(ctypes.byref(count))
+    known = (ctypes.c_int * count.value)()
+    nvrtc.library.nvrtcGetSupportedArchs(known)
+    return f'{major.value}.{minor.value}', set(known)
+
+
+def write(version, found):
+    kernels = {}
+    for (name, target), r in sorted(found.items()):
+        kernels.setdefault(name, {})[target] = [r.registers, r.local, r.shared]
+    lines = [f'    {json.dumps(name)}: {json.dumps(of)}' for name, of in kernels.items()]
+    RECORD.write_text('{\n  "nvrtc": "%s",\n  "of each": ["registers a thread", "local bytes a thread", '
+                      '"static shared bytes a block"],\n  "kernels": {\n%s\n  }\n}\n' % (version, ',\n'.join(lines)))
+
+
+def sound(v, r):
+    """What is wrong with a kernel's resources, whoever compiled it."""
+    if v.family.op == 'merge':
+        threads, ctas, most_shared = 256, 1, 48 * 1024
+    else:
+        threads, ctas = 32 * tile.warps(v.tile.rows, v.tile.tokens), v.tile.ctas
+        most_shared = tile.SHARED_STATIC
+    rounded = -(-r.registers * 32 // BLOCK_REGISTERS) * BLOCK_REGISTERS * threads // 32
+    if rounded * ctas > REGISTERS:
+        return f'{r.registers} registers: {ctas} blocks of {threads} threads have no room'
+    if not 16 <= r.shared <= most_shared:
+        return f'{r.shared} bytes of static shared memory, not 16 to {most_shared}'
+    if r.local and (v.family.op == 'merge' or (v.l, v.r) == V3):
+        return f'{r.local} bytes of local memory: it spills'
+    return None
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument('nvrtc', help='path of libnvrtc.so')
+    parser.add_argument('--write', action='store_true')
+    args = parser.parse_args()
+    nvrtc = cubins.Nvrtc(args.nvrtc)
+    version, known = nvrtc_facts(nvrtc)
+    catalog = schema.load(HERE.parent.parent / 'codegen/variants.toml')
+    todo = jobs(catalog, known)
+    found = measure(nvrtc, todo)
+    if args.write:
+        broken = [str(r) for r in found.values() if isinstance(r, Exception)]
+        if broken:
+            sys.exit('\n'.join(broken))
+        return write(version, found)
+
+    record = json.loads(RECORD.read_text())
+    for (name, target), r in sorted(found.items()):
+        label = f'{name} for {target}'
+        if isinstance(r, Exception):
+            tap.check(False, f'{label} compiles', r)
+            continue
+        why = sound(todo[name, target], r)
+        tap.check(not why, f'{label}: {r.registers} registers, {r.local} local, {r.shared} shared bytes', why)
+    now = {(name, target): [r.registers, r.local, r.shared] for (name, target), r in found.items()
+           if not isinstance(r, Exception)}
+    if record['nvrtc'] != version:
+        tap.skip('as recorded', f'the record is of NVRTC {record["nvrtc"]}, this is {version}')
+    else:
+        then = {(name, target): numbers for name, of in record['kernels'].items() for target, numbers in of.items()}
+        for target in TARGETS:
+            differ = [f'{name}: now {now.get((name, target))}, recorded {then.get((name, target))}'
+                      for name, at in sorted(now.keys() | then.keys())
+                      if at == target and now.get((name, target)) != then.get((name, target))]
+            tap.check(not differ, f'{target}: registers, local and shared bytes are as recorded', '\n'.join(differ) +
+                      '\nIf this is meant: python3 tests/budget/budget.py NVRTC --write')
+    for target in TARGETS:
+        if cubins.arch(target) not in known:
+            tap.skip(target, f'NVRTC {version} does not know it')
+    tap.done()
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,60 @@
+// SPDX-FileCopyrightText: 2026 The Lathe authors
+// SPDX-License-Identifier: MIT
+// What the library makes of a variant, for test_mirror.py to compare with what codegen/ makes of
+// it.
+//
+//     mirror tile   lines "q kv out l r rows shared_limit": name, shared bytes, threads, or "-"
+//     mirror text   the same and lines "merge out l": length, newline, text of the NVRTC program
+#define LATHE_IMPLEMENTATION
+#include <lathe/lathe.h>
+
+static lathe_dtype dtype(const char *word) {
+  lathe_dtype all[] = {LATHE_DTYPE_F16, LATHE_DTYPE_BF16, LATHE_DTYPE_E4M3};
+  for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+    if (!strcmp(word, lathe_dtype_string(all[i])))
+      return all[i];
+  return LATHE_DTYPE_NONE;
+}
+
+int main(int argc, char **argv) {
+  static const lathe_allocator allocator; // malloc and free
+  int want_text = argc == 2 && !strcmp(argv[1], "text");
+  char line[256], q[16], kv[16], out[16];
+  while (fgets(line, sizeof line, stdin)) {
+    lathep_variant variant;
+    lathe_decode_desc desc;
+    int l, r, shared_limit, fits = 1;
+    long long rows;
+    memset(&desc, 0, sizeof desc);
+    if (sscanf(line, "merge %15s %d", out, &l) == 2) {
+      lathep_variant_merge(dtype(out), l, &variant);
+    } else if (sscanf(line, "%15s %15s %15s %d %d %lld %d", q, kv, out, &l, &r, &rows,
+                      &shared_limit) == 7) {
+      char reason[256];
+      desc.q_dtype = dtype(q);
+      desc.kv_dtype = dtype(kv);
+      desc.out_dtype = dtype(out);
+      desc.kv_lora_rank = l;
+      desc.qk_rope_head_dim = r;
+      fits = lathep_tile_choose(&desc, rows, shared_limit, &variant, reason, sizeof reason) ==
+             LATHE_STATUS_OK;
+    } else {
+      fprintf(stderr, "cannot read: %s", line);
+      return 1;
+    }
+    if (!fits) {
+      puts("-");
+    } else if (want_text) {
+      char *text;
+      if (lathep_source_text(&allocator, &variant, &text))
+        return 1;
+      printf("%zu\n%s", strlen(text), text);
+      free(text);
+    } else {
+      char name[128];
+      lathep_variant_name(&variant, name, sizeof name);
+      printf("%s %d %d\n", name, variant.shared_bytes, variant.threads);
+    }
+  }
+  return 0;
+}

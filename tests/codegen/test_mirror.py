@@ -1,0 +1,92 @@
+# SPDX-FileCopyrightText: 2026 The Lathe authors
+# SPDX-License-Identifier: MIT
+"""The library's variants and those of codegen/ are the same: tile by tile over a wide grid, and the text
+that nvcc gets, byte for byte, the text that NVRTC gets.
+
+    test_mirror.py MIRROR GENERATED      the program of mirror.c; lathe/generated of the build
+"""
+import itertools
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent), str(HERE.parent.parent / 'codegen')]
+sys.dont_write_bytecode = True
+import render  # noqa: E402
+import schema  # noqa: E402
+import tap  # noqa: E402
+import tile  # noqa: E402
+
+DIMS = [16, 32, 48, 64, 96, 112, 128, 160, 192, 208, 256, 320, 336, 384, 512, 528, 640, 768, 1024, 1040, 2048]
+ROPES = [0, 16, 32, 48, 64, 80, 128, 192, 512]
+ROWS = [1, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 128, 1000, 65536]
+LIMITS = sorted({*tile.SHARED_LIMIT.values(), 49152, 65536, 98304, 101375, 101377, 166911, 200000, 262144})
+
+
+def mirror(program, mode, lines):
+    result = subprocess.run([program, mode], input='\n'.join(lines) + '\n', text=True, check=True,
+                            stdout=subprocess.PIPE)
+    return result.stdout
+
+
+def tiles(program):
+    for kv in ('bf16', 'e4m3'):
+        family = schema.Family('decode', 'sm80', 'bf16', kv, 'bf16')
+        for l in DIMS:
+            cases = list(itertools.product(ROPES, ROWS, LIMITS))
+            got = mirror(program, 'tile', [f'bf16 {kv} bf16 {l} {r} {rows} {limit}'
+                                           for r, rows, limit in cases]).splitlines()
+            wrong = []
+            for (r, rows, limit), line in zip(cases, got, strict=True):
+                t = tile.choose(l, r, family.kv_size, rows, limit)
+                want = '-'
+                if t:
+                    threads = 32 * tile.warps(t.rows, t.tokens)
+                    want = f'{schema.Variant(family, l, r, t).name} {t.shared_bytes} {threads}'
+                if line != want:
+                    wrong.append(f'r={r} rows={rows} limit={limit}: C {line}, Python {want}')
+            tap.check(not wrong, f'tiles of {kv}, L = {l}: {len(cases)} cases agree', '\n'.join(wrong[:5]))
+
+
+def texts(program, generated):
+    """Every variant that is built ahead of time, and every family at a shape that is not."""
+    catalog = schema.load(HERE.parent.parent / 'codegen/variants.toml')
+    jobs = {}
+    for row in catalog.rows:
+        for f in row.families:
+            if f.op == 'merge':
+                jobs[f'merge {f.out} {row.l}'] = schema.Variant(f, row.l)
+            for rows, limit in itertools.product(row.rows, schema.LIMITS):
+                t = tile.choose(row.l, row.r, f.kv_size, rows, limit)
+                jobs[f'{f.q} {f.kv} {f.out} {row.l} {row.r} {rows} {limit}'] = \
+                    schema.Variant(f, row.l, row.r, t)
+    for f in catalog.families:
+        if f.op == 'merge':
+            jobs[f'merge {f.out} 48'] = schema.Variant(f, 48)
+        else:
+            jobs[f'{f.q} {f.kv} {f.out} 320 64 40 232448'] = \
+                schema.Variant(f, 320, 64, tile.choose(320, 64, f.kv_size, 40, 232448))
+    output = mirror(program, 'text', list(jobs)).encode()
+    done = set()
+    for variant in jobs.values():
+        length, _, output = output.partition(b'\n')
+        text, output = output[:int(length)], output[int(length):]
+        if variant.name in done:
+            continue
+        done.add(variant.name)
+        body = (generated / f'{variant.family.name}.body.cuh').read_bytes()
+        want = render.params(variant).encode() + body
+        tap.check(text == want, f'{variant.name}: nvcc and NVRTC get the same {len(want)} bytes')
+    tap.check(not output, 'and nothing more')
+    built = {v.name for v in catalog.variants(tile.SHARED_LIMIT)}
+    tap.check(built <= done, 'every variant of the list was compared', ' '.join(sorted(built - done)))
+    variants = (generated / 'variants.cuh').read_text()
+    missing = [v.name for v in catalog.variants(tile.SHARED_LIMIT) if render.params(v) not in variants]
+    tap.check(not missing, 'variants.cuh has the same parameter blocks', ' '.join(missing))
+
+
+if __name__ == '__main__':
+    tiles(sys.argv[1])
+    texts(sys.argv[1], Path(sys.argv[2]))
+    tap.done()

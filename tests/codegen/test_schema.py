@@ -1,0 +1,96 @@
+# SPDX-FileCopyrightText: 2026 The Lathe authors
+# SPDX-License-Identifier: MIT
+"""A wrong variants.toml is refused, and the message names the row, the field, the value and what would do."""
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent), str(HERE.parent.parent / 'codegen')]
+sys.dont_write_bytecode = True
+import schema  # noqa: E402
+import tap  # noqa: E402
+
+DECODE = 'op = "decode"\narch = "sm80"\nq = "bf16"\nkv = "bf16"\nout = "bf16"\n'
+MERGE = 'op = "merge"\narch = "sm80"\nout = "bf16"\n'
+ROW = 'families = ["decode_sm80_bf16_bf16"]\nl = 512\nr = 64\nrows = [16]\nwhy = "A model"\n'
+MERGE_ROW = 'families = ["merge_sm80_bf16"]\nl = 512\nwhy = "its parts"\n'
+
+
+def toml(families=(DECODE, MERGE), rows=(ROW, MERGE_ROW)):
+    return ''.join(f'[[family]]\n{f}' for f in families) + ''.join(f'[[variant]]\n{r}' for r in rows)
+
+
+def with_family(old, new, family=DECODE):
+    return toml((family.replace(old, new), MERGE))
+
+
+def with_row(old, new):
+    return toml(rows=(ROW.replace(old, new), MERGE_ROW))
+
+
+# what is wrong, the text, what the message has to name
+REFUSED = [
+    ('not TOML', 'family = [', ('not TOML',)),
+    ('no families', '[[variant]]\n' + ROW, ("field 'family' is missing",)),
+    ('one table for a list', '[family]\n' + DECODE + '[[variant]]\n' + ROW, ('[[family]]',)),
+    ('unknown table', toml() + '[[kernel]]\nl = 1\n', ("unknown field 'kernel'", 'family, variant')),
+    ('unknown field of a family', with_family('kv =', 'format ='), ('family 1', "'format'", 'kv')),
+    ('unknown operation', with_family('"decode"', '"append"'), ('family 1', "op = 'append'", 'decode, merge')),
+    ('unknown policy', with_family('"sm80"', '"sm75"'), ('family 1', "arch = 'sm75'", 'sm80')),
+    ('unknown query type', with_family('q = "bf16"', 'q = "f32"'), ('family 1', "q = 'f32'", 'bf16, f16')),
+    ('cache of another type', with_family('kv = "bf16"', 'kv = "f16"'), ('family 1', "kv = 'f16'", 'bf16, e4m3')),
+    ('unknown output type', with_family('out = "bf16"', 'out = "e4m3"'), ('family 1', "out = 'e4m3'", 'bf16, f16')),
+    ('missing cache type', with_family('kv = "bf16"\n', ''), ('family 1', "'kv' is missing")),
+    ('a query for a merge', toml((DECODE, MERGE + 'q = "bf16"\n')), ('family 2', 'q has no meaning')),
+    ('a family twice', toml((DECODE, MERGE, DECODE)), ('family 3', 'decode_sm80_bf16_bf16 stands twice')),
+    ('unknown field of a row', with_row('why', 'because'), ('variant 1', "'because'", 'why')),
+    ('unknown family', with_row('bf16_bf16', 'bf16_e4m3'), ('variant 1', "'decode_sm80_bf16_e4m3'")),
+    ('families as a word', with_row('["decode_sm80_bf16_bf16"]', '"decode_sm80_bf16_bf16"'),
+     ('variant 1', 'families', 'a list')),
+    ('no family', with_row('["decode_sm80_bf16_bf16"]', '[]'), ('variant 1', 'families = []')),
+    ('a family of a row twice', with_row('["decode', '["decode_sm80_bf16_bf16", "decode'),
+     ('variant 1', 'families', 'twice')),
+    ('two operations in a row', with_row('["decode', '["merge_sm80_bf16", "decode'),
+     ('variant 1', 'different operations')),
+    ('L not a multiple of 16', with_row('l = 512', 'l = 500'), ('variant 1', 'l = 500', 'multiple of 16')),
+    ('L zero', with_row('l = 512', 'l = 0'), ('variant 1', 'l = 0', '16 or more')),
+    ('L as a word', with_row('l = 512', 'l = "512"'), ('variant 1', "l = '512'")),
+    ('L true', with_row('l = 512', 'l = true'), ('variant 1', 'l = True')),
+    ('R below zero', with_row('r = 64', 'r = -16'), ('variant 1', 'r = -16', '0 or more')),
+    ('R missing', with_row('r = 64\n', ''), ('variant 1', "'r' is missing")),
+    ('unknown row tile', with_row('[16]', '[16, 128]'), ('variant 1', 'rows = 128', '16, 32, 64')),
+    ('a row tile twice', with_row('[16]', '[16, 16]'), ('variant 1', 'rows', 'twice')),
+    ('no row tile', with_row('[16]', '[]'), ('variant 1', 'rows = []')),
+    ('row tiles as a number', with_row('[16]', '16'), ('variant 1', 'rows = 16', 'a list')),
+    ('no reason', with_row('"A model"', '" "'), ('variant 1', "why = ' '", 'models')),
+    ('ptx as a number', with_row('why', 'ptx = 1\nwhy'), ('variant 1', 'ptx = 1', 'true or false')),
+    ('dims that fit nowhere', with_row('l = 512', 'l = 2048'), ('variant 1', 'l = 2048', 'bytes')),
+    ('R for a merge', toml(rows=(ROW, MERGE_ROW + 'r = 64\n')), ('variant 2', 'r has no meaning')),
+    ('a row twice', toml(rows=(ROW, MERGE_ROW, ROW)), ('variant 3', 'is in variant 1 already')),
+    ('half a row twice', toml(rows=(ROW, MERGE_ROW, ROW.replace('[16]', '[64, 16]'))),
+     ('variant 3', '_m16', 'is in variant 1 already')),
+    ('no merge kernel', toml(rows=(ROW,)), ('variant 1', 'merge_sm80_bf16', 'l = 512')),
+    ('no merge kernel as PTX', with_row('why', 'ptx = true\nwhy'), ('variant 1', 'merge_sm80_bf16', 'with ptx')),
+]
+
+
+def main():
+    catalog = schema.parse(toml())
+    names = [v.name for v in catalog.variants([90])]
+    tap.check(names == ['decode_sm80_bf16_bf16_l512r64_m16t32s2x2', 'merge_sm80_bf16_l512'],
+              'a right one is read', names)
+    names = [v.name for v in catalog.variants([80, 86, 90])]
+    tap.check(len(names) == 4 and names == sorted(names), 'a tile for each shared-memory limit', names)
+    for what, text, words in REFUSED:
+        try:
+            schema.parse(text)
+            message = None
+        except schema.SchemaError as error:
+            message = str(error)
+        missing = [word for word in words if message is None or word not in message]
+        tap.check(not missing, f'refused: {what}', f'message: {message}\nit lacks: {missing}')
+    tap.done()
+
+
+if __name__ == '__main__':
+    main()

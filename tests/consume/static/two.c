@@ -1,0 +1,9 @@
+// SPDX-FileCopyrightText: 2026 The Lathe authors
+// SPDX-License-Identifier: MIT
+#define LATHE_STATIC
+#include "../namespaces/copy.h"
+
+int other_works(void);
+int other_works(void) {
+  return copy_works();
+}

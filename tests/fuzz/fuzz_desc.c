@@ -1,0 +1,125 @@
+// SPDX-FileCopyrightText: 2026 The Lathe authors
+// SPDX-License-Identifier: MIT
+// Descs and args with a few fields set to anything: every one is accepted or refused with a reason,
+// and none makes the checks overflow, divide by zero or touch memory.
+#define FUZZ_COUNT 200000
+#include "fuzz.h"
+
+#include <stddef.h>
+
+#define DESC(name)                                                                                 \
+  { offsetof(lathe_decode_desc, name), sizeof(((lathe_decode_desc *)0)->name), 0 }
+#define ARGS(name)                                                                                 \
+  { offsetof(lathe_decode_args, name), sizeof(((lathe_decode_args *)0)->name), 0 }
+#define POINTER(name)                                                                              \
+  { offsetof(lathe_decode_args, name), sizeof(void *), 1 }
+
+typedef struct field {
+  size_t offset, size;
+  int pointer;
+} field;
+
+static uint64_t tensor[64];
+
+static const field desc_fields[] = {DESC(num_heads),   DESC(kv_lora_rank), DESC(qk_rope_head_dim),
+                                    DESC(q_dtype),     DESC(kv_dtype),     DESC(out_dtype),
+                                    DESC(page_size),   DESC(max_batch),    DESC(max_q_len),
+                                    DESC(max_seq_len), DESC(mask),         DESC(lse_base)};
+
+static const field args_fields[] = {ARGS(batch),
+                                    ARGS(q_len),
+                                    POINTER(cu_q_lens),
+                                    ARGS(num_tokens),
+                                    POINTER(q),
+                                    POINTER(q_pe),
+                                    ARGS(q_token_stride),
+                                    ARGS(q_head_stride),
+                                    ARGS(q_pe_token_stride),
+                                    ARGS(q_pe_head_stride),
+                                    POINTER(kv_cache),
+                                    POINTER(kpe_cache),
+                                    ARGS(kv_page_stride),
+                                    ARGS(kv_row_stride),
+                                    ARGS(kpe_page_stride),
+                                    ARGS(kpe_row_stride),
+                                    ARGS(num_pages),
+                                    POINTER(block_tables),
+                                    ARGS(block_table_stride),
+                                    POINTER(seq_lens),
+                                    ARGS(softmax_scale),
+                                    ARGS(kv_scale),
+                                    POINTER(out),
+                                    ARGS(out_token_stride),
+                                    ARGS(out_head_stride),
+                                    POINTER(lse),
+                                    ARGS(lse_token_stride),
+                                    ARGS(lse_head_stride),
+                                    POINTER(workspace),
+                                    ARGS(workspace_size)};
+
+static void set_fields(fuzz_input *input, void *object, const field *fields, size_t count) {
+  for (uint32_t n = fuzz_byte(input) % 6; n > 0; n--) {
+    const field *f = &fields[fuzz_byte(input) % count];
+    int64_t wide = fuzz_number(input);
+    int32_t narrow = (int32_t)wide;
+    if (f->pointer) /* null, aligned or not, or the same as another */
+      wide = wide == 0 ? 0 : (int64_t)(uintptr_t)((char *)tensor + (wide & 127));
+    memcpy((char *)object + f->offset, f->size == 8 ? (void *)&wide : (void *)&narrow, f->size);
+  }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+  static lathe_context *context;
+  static const int32_t integers[4] = {0, 0, 0, 0};
+  fuzz_input input = {data, size};
+  lathe_decode_desc desc;
+  lathe_decode_args args, filled;
+  lathe_decode_plan *plan = NULL;
+  if (!context) {
+    lathe_context_desc cpu;
+    memset(&cpu, 0, sizeof cpu);
+    cpu.backend = LATHE_BACKEND_CPU;
+    fuzz_expect(lathe_context_create(&cpu, &context) == LATHE_STATUS_OK, "no context");
+  }
+  memset(&desc, 0, sizeof desc);
+  desc.num_heads = 8;
+  desc.kv_lora_rank = 64;
+  desc.qk_rope_head_dim = 16;
+  desc.q_dtype = desc.kv_dtype = LATHE_DTYPE_BF16;
+  desc.page_size = 16;
+  desc.max_batch = 4;
+  desc.max_seq_len = 128;
+  set_fields(&input, &desc, desc_fields, sizeof desc_fields / sizeof desc_fields[0]);
+  fuzz_expect_status(lathe_decode_check(context, &desc));
+  lathe_status status = lathe_decode_plan_create(context, &desc, &plan);
+  fuzz_expect_status(status);
+  fuzz_expect(!status == (plan != NULL), "a plan that failed, or none that did not");
+  if (status)
+    return 0;
+
+  memset(&args, 0, sizeof args);
+  args.batch = 1;
+  args.q = tensor;
+  args.kv_cache = tensor + 4;
+  args.block_tables = args.seq_lens = integers;
+  args.softmax_scale = 1;
+  args.out = tensor + 8;
+  set_fields(&input, &args, args_fields, sizeof args_fields / sizeof args_fields[0]);
+  /* not run: pointers and strides are anything; what the checks let through must be whole, though
+   */
+  lathep_decode_desc_defaults(&desc, &desc);
+  status = lathep_decode_args_resolve(&desc, LATHE_BACKEND_CPU, 0, &args, &filled);
+  fuzz_expect_status(status);
+  if (!status) {
+    fuzz_expect(filled.q && filled.kv_cache && filled.out && filled.block_tables && filled.seq_lens,
+                "a null pointer was let through");
+    fuzz_expect(!desc.qk_rope_head_dim || (filled.q_pe && filled.kpe_cache), "no rope part");
+    fuzz_expect(filled.batch > 0 && filled.num_tokens > 0 && filled.q_len > 0, "an empty run");
+    fuzz_expect(filled.kv_scale > 0 && filled.block_table_stride > 0, "a default is missing");
+  }
+  status = lathep_decode_args_resolve(&desc, LATHE_BACKEND_CUDA, 256, &args, &filled);
+  if (status != LATHE_STATUS_WORKSPACE_TOO_SMALL)
+    fuzz_expect_status(status);
+  lathe_decode_plan_destroy(plan);
+  return 0;
+}

@@ -1,0 +1,177 @@
+// SPDX-FileCopyrightText: 2026 The Lathe authors
+// SPDX-License-Identifier: MIT
+// A run captured in a CUDA graph and replayed with other lengths and block tables: the results are
+// those of a plain run on the same data, bit for bit, whatever the workspace held.
+#include "device.h"
+#include "oracle.h"
+
+static gpu_graph_exec capture(lathe_decode_plan *plan, const lathe_decode_args *args,
+                              gpu_stream stream) {
+  gpu_graph graph = NULL;
+  gpu_graph_exec exec = NULL;
+  gpu_must(gpu.begin_capture(stream, 0));
+  gpu_ok(lathe_decode_run(plan, args, stream), "lathe_decode_run in a capture");
+  gpu_must(gpu.end_capture(stream, &graph));
+  gpu_must(gpu.graph_instantiate(&exec, graph, 0));
+  gpu_must(gpu.graph_destroy(graph));
+  return exec;
+}
+
+// Lengths and tables of the next step, in place: the lengths drawn anew, the tables' pages permuted
+// among the requests' own (a page's contents go with it, so the oracle sees the same cache).
+static void change(problem *p, ref_random *random) {
+  int i, k;
+  long long stride = p->args.block_table_stride
+                         ? p->args.block_table_stride
+                         : (p->desc.max_seq_len + p->shape.page_size - 1) / p->shape.page_size;
+  int32_t *swap = (int32_t *)ref_alloc(sizeof(int32_t) * (size_t)stride);
+  for (i = p->shape.batch - 1; i > 0; i--) {
+    k = (int)ref_below(random, i + 1);
+    memcpy(swap, p->tables + i * stride, sizeof(int32_t) * (size_t)stride);
+    memcpy(p->tables + i * stride, p->tables + k * stride, sizeof(int32_t) * (size_t)stride);
+    memcpy(p->tables + k * stride, swap, sizeof(int32_t) * (size_t)stride);
+  }
+  for (i = 0; i < p->shape.batch; i++)
+    p->lens[i] = ref_between(random, 0, p->shape.kv_len);
+  free(swap);
+}
+
+static void replay_with_changes(const shape *s, int replays) {
+  lathe_context *context = gpu_context_create(NULL, LATHE_SWITCH_ON);
+  device_problem device;
+  problem p;
+  lathe_decode_plan *plan;
+  gpu_stream stream;
+  gpu_graph_exec exec;
+  ref_random random = {s->seed + 5};
+  char name[256];
+  int i;
+  memset(&device, 0, sizeof device);
+  problem_make(&p, s);
+  plan = make_plan(context, &p.desc);
+  if (!plan)
+    return;
+  device_upload(&device, &p, lathe_decode_workspace_size(plan));
+  gpu_must(gpu.stream_create(&stream, GPU_STREAM_NON_BLOCKING));
+  exec = capture(plan, &device.args, stream);
+  problem_name(&p, name, sizeof name);
+  for (i = 0; i < replays; i++) {
+    unsigned char *out = (unsigned char *)ref_alloc(p.out_size);
+    float *lse = (float *)ref_alloc(p.lse_size);
+    // Every request of this shape fills its pages, so any length up to kv_len is backed by rows.
+    change(&p, &random);
+    gpu_must(gpu.upload(device.lens.at, p.lens, sizeof(int32_t) * (size_t)s->batch));
+    gpu_must(gpu.upload(device.tables.at, p.tables, p.tables_size));
+    device_poison(&device, i % 2 ? 0xff : 0x41);
+    gpu_must(gpu.graph_launch(exec, stream));
+    gpu_must(gpu.stream_synchronize(stream));
+    device_download(&device, &p);
+    memcpy(out, p.out, p.out_size);
+    if (p.lse_size)
+      memcpy(lse, p.lse, p.lse_size);
+    if (i % 4 == 0)
+      oracle_check(&p);
+    if (device_run(&device, &p, plan, i % 2 ? 0x7f : 0xc2) == 0)
+      gpu_check(memcmp(out, p.out, p.out_size) == 0 &&
+                    (!p.lse_size || memcmp(lse, p.lse, p.lse_size) == 0),
+                "%s: replay %d differs from a plain run", name, i);
+    free(out);
+    free(lse);
+  }
+  gpu_must(gpu.graph_exec_destroy(exec));
+  gpu_must(gpu.stream_destroy(stream));
+  lathe_decode_plan_destroy(plan);
+  problem_free(&p);
+  device_free(&device);
+  lathe_context_destroy(context);
+}
+
+GPU_TEST(graph, replay_with_other_lengths_and_tables) {
+  static const struct {
+    int batch, q_len, heads, kv_len, page;
+    lathe_dtype kv;
+  } sizes[] = {{6, 1, 16, 1000, 64, LATHE_DTYPE_BF16},
+               {17, 1, 128, 777, 32, LATHE_DTYPE_BF16},
+               {3, 4, 20, 513, 16, LATHE_DTYPE_E4M3},
+               {64, 2, 16, 300, 1, LATHE_DTYPE_BF16}};
+  int i, count = gpu_small() ? 1 : 4;
+  for (i = 0; i < count; i++) {
+    shape s;
+    memset(&s, 0, sizeof s);
+    s.batch = sizes[i].batch;
+    s.q_len = sizes[i].q_len;
+    s.num_heads = sizes[i].heads;
+    s.kv_len = sizes[i].kv_len;
+    s.page_size = sizes[i].page;
+    s.l = 512;
+    s.r = 64;
+    s.q = s.out = LATHE_DTYPE_BF16;
+    s.kv = sizes[i].kv;
+    s.lse = 1;
+    s.weird = i & 1;
+    s.seed = (unsigned long long)i;
+    replay_with_changes(&s, gpu_small() ? 3 : 24);
+  }
+}
+
+// A graph of several steps in a row over one workspace, as an engine captures its layers.
+GPU_TEST(graph, many_runs_share_a_workspace) {
+  enum { LAYERS = 8 };
+  lathe_context *context = gpu_context_create(NULL, LATHE_SWITCH_ON);
+  problem p[LAYERS];
+  device_problem device[LAYERS];
+  lathe_decode_plan *plan = NULL;
+  gpu_stream stream;
+  gpu_graph graph;
+  gpu_graph_exec exec;
+  int i, replay;
+  memset(device, 0, sizeof device);
+  gpu_must(gpu.stream_create(&stream, GPU_STREAM_NON_BLOCKING));
+  for (i = 0; i < LAYERS; i++) {
+    shape s;
+    memset(&s, 0, sizeof s);
+    s.batch = 4;
+    s.q_len = 1;
+    s.num_heads = 16;
+    s.kv_len = 700;
+    s.page_size = 64;
+    s.l = 512;
+    s.r = 64;
+    s.q = s.kv = s.out = LATHE_DTYPE_BF16;
+    s.lengths = LENGTHS_UNEVEN;
+    s.lse = 1;
+    s.seed = (unsigned long long)(100 + i);
+    problem_make(&p[i], &s);
+    if (i == 0)
+      plan = make_plan(context, &p[0].desc);
+    if (!plan)
+      return;
+    device_upload(&device[i], &p[i], i ? 0 : lathe_decode_workspace_size(plan));
+    device[i].args.workspace = device[0].args.workspace;
+    device[i].args.workspace_size = device[0].args.workspace_size;
+  }
+  gpu_must(gpu.begin_capture(stream, 0));
+  for (i = 0; i < LAYERS; i++)
+    gpu_ok(lathe_decode_run(plan, &device[i].args, stream), "lathe_decode_run in a capture");
+  gpu_must(gpu.end_capture(stream, &graph));
+  gpu_must(gpu.graph_instantiate(&exec, graph, 0));
+  for (replay = 0; replay < 3; replay++) {
+    for (i = LAYERS - 1; i >= 0; i--)
+      device_poison(&device[i], 0xff);
+    gpu_must(gpu.graph_launch(exec, stream));
+    gpu_must(gpu.stream_synchronize(stream));
+    for (i = 0; i < LAYERS; i++) {
+      device_download(&device[i], &p[i]);
+      oracle_check(&p[i]);
+    }
+  }
+  gpu_must(gpu.graph_exec_destroy(exec));
+  gpu_must(gpu.graph_destroy(graph));
+  gpu_must(gpu.stream_destroy(stream));
+  lathe_decode_plan_destroy(plan);
+  for (i = 0; i < LAYERS; i++) {
+    problem_free(&p[i]);
+    device_free(&device[i]);
+  }
+  lathe_context_destroy(context);
+}

@@ -1,0 +1,219 @@
+// SPDX-FileCopyrightText: 2026 The Lathe authors
+// SPDX-License-Identifier: MIT
+// The comparison with the CPU backend. A small problem is given to it whole, through the same
+// arguments; of a large one, rows are picked (at least 64, the corners among them), each a request
+// of one token and one head, spread over the machine's cores. And whatever the size: every row is
+// finite or empty as it should be, and nothing between the rows was written.
+#ifndef LATHE_TESTS_GPU_ORACLE_H
+#define LATHE_TESTS_GPU_ORACLE_H
+
+#include "problem.h"
+
+#include "../ref/compare.h"
+
+static inline int judge(const ref_error *error, const problem *p) {
+  char name[256], message[512];
+  int ok = ref_error_ok(error, message, sizeof message);
+  return gpu_check(ok, "%s: %s", problem_name(p, name, sizeof name), message);
+}
+
+static inline long long out_offset(const problem *p, long long token, int head) {
+  return (token * p->args.out_token_stride + head * p->args.out_head_stride) * 2;
+}
+static inline long long lse_offset(const problem *p, long long token, int head) {
+  return token * p->args.lse_token_stride + head * p->args.lse_head_stride;
+}
+
+static inline int visible_rows(const problem *p, int request, int token) {
+  int length = p->lens[request], tokens = p->cu[request + 1] - p->cu[request], seen;
+  if (p->shape.no_mask)
+    return length;
+  seen = length - tokens + token + 1;
+  return seen < 0 ? 0 : seen;
+}
+
+// No NaN where a row was due, zero where nothing is visible, poison where nothing was due.
+static inline int check_poison(const problem *p) {
+  const shape *s = &p->shape;
+  unsigned char *due = (unsigned char *)calloc(p->out_size + p->lse_size + 1, 1);
+  long long nans = 0, wrong = 0, touched = 0;
+  int i, token, head, k;
+  size_t at;
+  char name[256];
+  for (i = 0; i < s->batch; i++)
+    for (token = 0; token < p->cu[i + 1] - p->cu[i]; token++)
+      for (head = 0; head < s->num_heads; head++) {
+        long long offset = out_offset(p, p->cu[i] + token, head);
+        const uint16_t *row = (const uint16_t *)(const void *)(p->out + offset);
+        uint16_t top = s->out == LATHE_DTYPE_BF16 ? 0x7f80 : 0x7c00, any = 0;
+        memset(due + offset, 1, (size_t)s->l * 2);
+        for (k = 0; k < s->l; k++) {
+          nans += (row[k] & 0x7fff) > top;
+          any |= row[k] & 0x7fff;
+        }
+        wrong += visible_rows(p, i, token) == 0 && any != 0;
+        if (s->lse) {
+          long long l = lse_offset(p, p->cu[i] + token, head);
+          memset(due + p->out_size + l * 4, 1, 4);
+          nans += isnan(p->lse[l]) != 0;
+          wrong += (visible_rows(p, i, token) == 0) != (p->lse[l] == -INFINITY);
+        }
+      }
+  for (at = 0; at < p->out_size; at++)
+    touched += !due[at] && p->out[at] != 0xff;
+  for (at = 0; at < p->lse_size; at++)
+    touched += !due[p->out_size + at] && ((unsigned char *)p->lse)[at] != 0xff;
+  free(due);
+  problem_name(p, name, sizeof name);
+  return gpu_check(nans == 0, "%s: %lld NaNs", name, nans) &&
+         gpu_check(wrong == 0, "%s: %lld rows empty or not when they should not be", name, wrong) &&
+         gpu_check(touched == 0, "%s: %lld bytes between rows were written", name, touched);
+}
+
+// The same arguments through the CPU backend, into memory of its own.
+static inline int oracle_whole(const problem *p) {
+  const shape *s = &p->shape;
+  lathe_decode_args args = problem_args(p);
+  lathe_decode_plan *plan = NULL;
+  ref_error error;
+  char name[256];
+  int i, token, head, k, ok = 0;
+  unsigned char *out = (unsigned char *)poisoned(p->out_size);
+  float *lse = p->lse ? (float *)poisoned(p->lse_size) : NULL;
+  memset(&error, 0, sizeof error);
+  problem_name(p, name, sizeof name);
+  args.out = out;
+  args.lse = lse;
+  if (gpu_ok(lathe_decode_plan_create(gpu_oracle_context(), &p->desc, &plan), name) &&
+      gpu_ok(lathe_decode_run(plan, &args, NULL), name)) {
+    for (i = 0; i < s->batch; i++)
+      for (token = p->cu[i]; token < p->cu[i + 1]; token++)
+        for (head = 0; head < s->num_heads; head++) {
+          long long offset = out_offset(p, token, head);
+          for (k = 0; k < s->l; k++)
+            ref_error_add(&error, token, head, k, element_value(s->out, p->out + offset + k * 2),
+                          element_value(s->out, out + offset + k * 2));
+          if (lse)
+            ref_error_add_lse(&error, token, head, (double)p->lse[lse_offset(p, token, head)],
+                              (double)lse[lse_offset(p, token, head)]);
+        }
+    ok = judge(&error, p);
+  }
+  lathe_decode_plan_destroy(plan);
+  free(out);
+  free(lse);
+  return ok;
+}
+
+typedef struct picked_row {
+  int request, token, head;
+} picked_row;
+
+typedef struct oracle_rows_work {
+  const problem *p;
+  const picked_row *rows;
+  uint16_t *out;
+  float *lse;
+  int failed;
+} oracle_rows_work;
+
+// One (token, head) row as a request of its own: what it sees is its whole length.
+static inline void oracle_row(void *user, int index) {
+  oracle_rows_work *work = (oracle_rows_work *)user;
+  const problem *p = work->p;
+  const shape *s = &p->shape;
+  const picked_row *row = &work->rows[index];
+  long long token = p->cu[row->request] + row->token;
+  long long table = p->args.block_table_stride
+                        ? p->args.block_table_stride
+                        : (p->desc.max_seq_len + s->page_size - 1) / s->page_size;
+  lathe_decode_desc desc = p->desc;
+  lathe_decode_args args = p->args;
+  lathe_decode_plan *plan = NULL;
+  int32_t length = visible_rows(p, row->request, row->token);
+  desc.num_heads = desc.max_batch = desc.max_q_len = 1;
+  args.batch = args.q_len = args.num_tokens = 1;
+  args.cu_q_lens = NULL;
+  args.seq_lens = &length;
+  args.block_tables = p->tables + row->request * table;
+  args.block_table_stride = table;
+  args.q = p->q + (token * p->args.q_token_stride + row->head * p->args.q_head_stride) * 2;
+  args.q_token_stride = args.q_head_stride = 0;
+  if (p->q_pe)
+    args.q_pe =
+        p->q_pe + (token * p->args.q_pe_token_stride + row->head * p->args.q_pe_head_stride) * 2;
+  args.q_pe_token_stride = args.q_pe_head_stride = 0;
+  args.out = work->out + (size_t)index * (size_t)s->l;
+  args.out_token_stride = args.out_head_stride = 0;
+  args.lse = p->lse ? work->lse + index * 4 : NULL;
+  args.lse_token_stride = args.lse_head_stride = 0;
+  if (lathe_decode_plan_create(gpu_oracle_context(), &desc, &plan) != LATHE_STATUS_OK ||
+      lathe_decode_run(plan, &args, NULL) != LATHE_STATUS_OK)
+    work->failed = 1;
+  lathe_decode_plan_destroy(plan);
+}
+
+static inline int oracle_rows(const problem *p, int count) {
+  const shape *s = &p->shape;
+  picked_row *rows = (picked_row *)malloc(sizeof(picked_row) * (size_t)(count + 8));
+  oracle_rows_work work;
+  ref_random random = {s->seed + 99};
+  ref_error error;
+  char name[256];
+  int i, k, ok = 0, picked = 0, tries;
+  memset(&error, 0, sizeof error);
+  for (i = 0; i < s->batch && picked<8; i += s->batch> 1 ? s->batch - 1 : 1) {
+    int tokens = p->cu[i + 1] - p->cu[i];
+    for (k = 0; k < 4 && tokens > 0; k++) { // corners of the first and the last request
+      picked_row corner = {i, k & 1 ? tokens - 1 : 0, k & 2 ? s->num_heads - 1 : 0};
+      rows[picked++] = corner;
+    }
+  }
+  for (tries = 0; picked < count && tries < 100 * count; tries++) {
+    int request = (int)ref_below(&random, s->batch), tokens = p->cu[request + 1] - p->cu[request];
+    picked_row any = {request, tokens > 0 ? (int)ref_below(&random, tokens) : 0,
+                      (int)ref_below(&random, s->num_heads)};
+    if (tokens > 0)
+      rows[picked++] = any;
+  }
+  work.p = p;
+  work.rows = rows;
+  work.out = (uint16_t *)poisoned((size_t)picked * (size_t)s->l * 2);
+  work.lse = (float *)poisoned((size_t)picked * 16);
+  work.failed = 0;
+  gpu_oracle_context();
+  gpu_parallel(picked, oracle_row, &work);
+  problem_name(p, name, sizeof name);
+  if (gpu_check(!work.failed, "%s: the CPU backend refused a row", name)) {
+    for (i = 0; i < picked; i++) {
+      long long token = p->cu[rows[i].request] + rows[i].token;
+      const unsigned char *got = p->out + out_offset(p, token, rows[i].head);
+      for (k = 0; k < s->l; k++)
+        ref_error_add(&error, token, rows[i].head, k, element_value(s->out, got + k * 2),
+                      element_value(s->out, work.out + (size_t)i * (size_t)s->l + k));
+      if (p->lse)
+        ref_error_add_lse(&error, token, rows[i].head,
+                          (double)p->lse[lse_offset(p, token, rows[i].head)],
+                          (double)work.lse[i * 4]);
+    }
+    ok = judge(&error, p);
+  }
+  free(rows);
+  free(work.out);
+  free(work.lse);
+  return ok;
+}
+
+// Judges p->out and p->lse, which a run on the device has filled.
+static inline int oracle_check(const problem *p) {
+  const shape *s = &p->shape;
+  double work = 0;
+  int i;
+  for (i = 0; i < s->batch; i++)
+    work += (double)(p->cu[i + 1] - p->cu[i]) * s->num_heads * p->lens[i] * (2.0 * s->l + s->r);
+  if (!check_poison(p))
+    return 0;
+  return work <= 2e8 ? oracle_whole(p) : oracle_rows(p, 80);
+}
+
+#endif

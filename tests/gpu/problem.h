@@ -1,0 +1,343 @@
+// SPDX-FileCopyrightText: 2026 The Lathe authors
+// SPDX-License-Identifier: MIT
+// One decode problem: built on the host from a shape, with everything that must not be read or
+// written poisoned, uploaded, run, and compared with the CPU backend, which gets the same
+// arguments.
+//
+// The data. Cache elements are around 0.1, as normalised latents are; logits spread by about 1.2
+// around 5, so that an lse is never near zero, where fp32 rounding has no bound relative to it.
+// Column 1 of every cache row is 0.5: output column 1 is 0.5 whatever the weights, if they sum to
+// one.
+#ifndef LATHE_TESTS_GPU_PROBLEM_H
+#define LATHE_TESTS_GPU_PROBLEM_H
+
+#include "harness.h"
+
+#include "../ref/number.h"
+
+typedef enum pattern { PATTERN_NORMAL, PATTERN_RISING, PATTERN_FALLING, PATTERN_HUGE } pattern;
+typedef enum lengths { LENGTHS_EQUAL, LENGTHS_UNEVEN, LENGTHS_ZEROS } lengths;
+
+typedef struct shape {
+  int batch, q_len, num_heads, kv_len, page_size, l, r;
+  lathe_dtype q, kv, out;
+  lengths lengths;
+  int ragged;   // cu_q_lens, with requests of 0 to q_len tokens
+  int split_q;  // q_nope and q_pe
+  int split_kv; // ckv and kpe
+  int weird;    // strides that are not packed, heads outside tokens, padding everywhere
+  int lse;      // 0 none, 1 natural, 2 base 2
+  int no_mask;
+  int bounded; // num_pages given
+  pattern pattern;
+  unsigned long long seed;
+} shape;
+
+typedef struct problem {
+  shape shape;
+  lathe_decode_desc desc;
+  lathe_decode_args args; // host pointers
+  int tokens;             // that exist; the tensors may have more rows
+  int32_t *lens, *cu, *tables;
+  unsigned char *q, *q_pe, *kv, *kpe, *out;
+  float *lse;
+  size_t q_size, q_pe_size, kv_size, kpe_size, out_size, lse_size, tables_size;
+} problem;
+
+// ------------------------------------------------------------------------------------ numbers
+
+// The value of every code of a 16-bit or 8-bit dtype: millions of elements are compared.
+static inline const double *element_values(lathe_dtype dtype) {
+  static double *made[8];
+  unsigned code, count = dtype == LATHE_DTYPE_E4M3 ? 256 : 65536;
+  if (!made[dtype]) {
+    made[dtype] = (double *)ref_alloc(count * sizeof(double));
+    for (code = 0; code < count; code++)
+      made[dtype][code] = ref_decode(dtype, code);
+  }
+  return made[dtype];
+}
+
+static inline double element_value(lathe_dtype dtype, const void *at) {
+  uint16_t bits;
+  if (dtype == LATHE_DTYPE_E4M3)
+    return element_values(dtype)[*(const unsigned char *)at];
+  memcpy(&bits, at, sizeof bits);
+  return element_values(dtype)[bits];
+}
+
+static inline const ref_palette *normal_palette(lathe_dtype dtype, double deviation) {
+  static struct {
+    ref_palette *palette;
+    double deviation;
+  } made[16];
+  int i;
+  for (i = 0; i < 15 && made[i].palette; i++)
+    if (made[i].palette->dtype == dtype && made[i].deviation == deviation)
+      return made[i].palette;
+  free(made[i].palette);
+  made[i].palette = ref_palette_make(dtype, deviation, 12345);
+  made[i].deviation = deviation;
+  return made[i].palette;
+}
+
+// -------------------------------------------------------------------------------------- building
+
+static const float E4M3_SCALE = 0.0625f; // kv_scale of the tests: 0.1 is stored as 1.6
+enum { TABLE_POISON = 2147483647 };      // what table entries hold that must not be read
+
+static inline double problem_scale(const shape *s) {
+  return 1.2 / sqrt(s->l + s->r);
+}
+
+static inline double kv_unit(const shape *s) {
+  return s->kv == LATHE_DTYPE_E4M3 ? (double)E4M3_SCALE : 1;
+}
+
+static inline void *poisoned(size_t size) {
+  void *memory = aligned_alloc(256, (size + 511) / 256 * 256);
+  if (!memory)
+    abort();
+  memset(memory, 0xff, (size + 511) / 256 * 256); // NaN in every dtype
+  return memory;
+}
+
+// One cache row: position `at` of a request of `length` rows (of `span` at most, for the ramps).
+static inline void fill_kv_row(problem *p, long long page, int slot, int at, int length,
+                               ref_random *random) {
+  const shape *s = &p->shape;
+  const lathe_decode_args *a = &p->args;
+  int size = (int)ref_dtype_size(s->kv), span = s->kv_len > 1 ? s->kv_len - 1 : 1;
+  const ref_palette *from = normal_palette(s->kv, 0.1 / kv_unit(s));
+  unsigned char *latent = p->kv + (page * a->kv_page_stride + slot * a->kv_row_stride) * size;
+  unsigned char *rope = s->split_kv
+                            ? p->kpe + (page * a->kpe_page_stride + slot * a->kpe_row_stride) * size
+                            : latent + s->l * size;
+  unsigned char *trend = s->r > 0 ? rope + (s->r - 1) * size : latent;
+  double ramp = -3.0 + 6.0 * at / span;
+  ref_palette_fill(from, random, latent, 0, s->l);
+  if (s->r > 0)
+    ref_palette_fill(from, random, rope, 0, s->r);
+  ref_store(s->kv, latent + size, 0, 0.5 / kv_unit(s));
+  if (s->pattern == PATTERN_RISING)
+    ref_store(s->kv, trend, 0, ramp / kv_unit(s));
+  if (s->pattern == PATTERN_FALLING)
+    ref_store(s->kv, trend, 0, -ramp / kv_unit(s));
+  if (s->pattern == PATTERN_HUGE)
+    ref_store(s->kv, trend, 0, (at == length - 1 ? 3.0 : 0.01) / kv_unit(s));
+}
+
+static inline void fill_q_row(problem *p, long long token, int head, ref_random *random) {
+  const shape *s = &p->shape;
+  const lathe_decode_args *a = &p->args;
+  const ref_palette *from = normal_palette(s->q, 10.0);
+  unsigned char *nope = p->q + (token * a->q_token_stride + head * a->q_head_stride) * 2;
+  unsigned char *pe =
+      s->split_q ? p->q_pe + (token * a->q_pe_token_stride + head * a->q_pe_head_stride) * 2
+                 : nope + s->l * 2;
+  unsigned char *trend = s->r > 0 ? pe + (s->r - 1) * 2 : nope;
+  ref_palette_fill(from, random, nope, 0, s->l);
+  if (s->r > 0)
+    ref_palette_fill(from, random, pe, 0, s->r);
+  ref_store(s->q, nope + 2, 0, 10.0 / problem_scale(s)); // times 0.5: logit 5
+  if (s->pattern != PATTERN_NORMAL)
+    ref_store(s->q, trend, 0, 200.0);
+}
+
+static inline void build_lengths(problem *p, ref_random *random) {
+  const shape *s = &p->shape;
+  int i, at = 0, longest = (int)ref_below(random, s->batch);
+  p->lens = (int32_t *)malloc(sizeof(int32_t) * (size_t)s->batch);
+  p->cu = (int32_t *)malloc(sizeof(int32_t) * (size_t)(s->batch + 1));
+  for (i = 0; i < s->batch; i++) {
+    int zero = s->lengths == LENGTHS_ZEROS && i % 3 == 1;
+    p->lens[i] = s->lengths == LENGTHS_EQUAL || i == longest ? s->kv_len
+                 : zero                                      ? 0
+                                                             : ref_between(random, 0, s->kv_len);
+    p->cu[i] = at;
+    at += s->ragged && i != longest ? ref_between(random, 0, s->q_len) : s->q_len;
+  }
+  p->cu[s->batch] = at;
+  p->tokens = at;
+}
+
+static inline void build_cache(problem *p, ref_random *random) {
+  const shape *s = &p->shape;
+  lathe_decode_args *a = &p->args;
+  int size = (int)ref_dtype_size(s->kv), pad = s->weird ? 16 : 0, i, k;
+  int most = (s->kv_len + s->page_size - 1) / s->page_size; // pages of the longest request
+  // Full pages are drawn from `copies` of each page number, so that requests share some; the last
+  // page of each request is its own, with a poisoned tail.
+  int copies = 16384 / (most * s->page_size + 1) + 1, shared, pages;
+  int32_t *order;
+  copies = copies > s->batch ? s->batch : copies;
+  shared = copies * most;
+  pages = shared + s->batch + 2; // two that nobody uses
+  order = (int32_t *)malloc(sizeof(int32_t) * (size_t)pages);
+  for (i = 0; i < pages; i++)
+    order[i] = i;
+  ref_shuffle(random, order, pages);
+
+  a->kv_row_stride = (s->split_kv ? s->l : s->l + s->r) + pad;
+  a->kv_page_stride = s->page_size * a->kv_row_stride + 3 * pad;
+  p->kv_size = (size_t)(pages * a->kv_page_stride * size);
+  p->kv = (unsigned char *)poisoned(p->kv_size);
+  if (s->split_kv) {
+    a->kpe_row_stride = s->r + 2 * pad;
+    a->kpe_page_stride = s->page_size * a->kpe_row_stride + pad;
+    p->kpe_size = (size_t)(pages * a->kpe_page_stride * size);
+    p->kpe = (unsigned char *)poisoned(p->kpe_size);
+  }
+  a->num_pages = s->bounded ? pages : 0;
+
+  a->block_table_stride =
+      (p->desc.max_seq_len + s->page_size - 1) / s->page_size + (s->weird ? 3 : 0);
+  p->tables_size = sizeof(int32_t) * (size_t)(s->batch * a->block_table_stride);
+  p->tables = (int32_t *)malloc(p->tables_size);
+  for (i = 0; i < s->batch * (int)a->block_table_stride; i++)
+    p->tables[i] = TABLE_POISON;
+  for (k = 0; k < shared; k++) {
+    int page = k % most, slot;
+    for (slot = 0; slot < s->page_size; slot++)
+      fill_kv_row(p, order[k], slot, page * s->page_size + slot, s->kv_len + 1, random);
+  }
+  for (i = 0; i < s->batch; i++) {
+    int length = p->lens[i], used = (length + s->page_size - 1) / s->page_size, page, slot;
+    int32_t *table = p->tables + i * a->block_table_stride;
+    for (page = 0; page + 1 < used; page++)
+      table[page] = order[(int)ref_below(random, copies) * most + page];
+    if (used > 0) {
+      table[used - 1] = order[shared + i];
+      for (slot = 0; (used - 1) * s->page_size + slot < length; slot++)
+        fill_kv_row(p, order[shared + i], slot, (used - 1) * s->page_size + slot, length, random);
+    }
+  }
+  free(order);
+
+  // Packed strides are left at zero where the default says the same.
+  if (!s->weird) {
+    a->kv_row_stride = a->kv_page_stride = a->kpe_row_stride = a->kpe_page_stride = 0;
+    a->block_table_stride = 0;
+  }
+}
+
+static inline void build_query(problem *p, ref_random *random) {
+  const shape *s = &p->shape;
+  lathe_decode_args *a = &p->args;
+  long long rows, width = s->split_q ? s->l : s->l + s->r;
+  int token, head, i;
+  a->num_tokens = s->ragged ? p->tokens + (s->weird ? 3 : 0) : 0;
+  if (s->ragged && !s->weird && s->seed % 4 < 2)
+    a->num_tokens = 0; // then B * max_q_len rows exist
+  rows = a->num_tokens ? a->num_tokens : s->batch * s->q_len;
+  if (rows == 0)
+    rows = 1;
+
+  // Weird: the query head-major with padded rows, q_pe token-major and padded, out head-major.
+  a->q_head_stride = s->weird ? rows * (width + 8) : width;
+  a->q_token_stride = s->weird ? width + 8 : s->num_heads * width;
+  p->q_size = (size_t)(s->num_heads * rows * (width + (s->weird ? 8 : 0)) * 2);
+  p->q = (unsigned char *)poisoned(p->q_size);
+  if (s->split_q) {
+    a->q_pe_head_stride = s->r + (s->weird ? 16 : 0);
+    a->q_pe_token_stride = s->num_heads * a->q_pe_head_stride + (s->weird ? 24 : 0);
+    p->q_pe_size = (size_t)(rows * a->q_pe_token_stride * 2);
+    p->q_pe = (unsigned char *)poisoned(p->q_pe_size);
+  }
+  a->out_head_stride = s->weird ? rows * (s->l + 8) : s->l;
+  a->out_token_stride = s->weird ? s->l + 8 : s->num_heads * s->l;
+  p->out_size = (size_t)(s->num_heads * rows * (s->l + (s->weird ? 8 : 0)) * 2);
+  p->out = (unsigned char *)poisoned(p->out_size);
+  if (s->lse) {
+    a->lse_head_stride = s->weird ? rows + 3 : 1;
+    a->lse_token_stride = s->weird ? 1 : s->num_heads;
+    p->lse_size = (size_t)(s->num_heads * (rows + (s->weird ? 3 : 0))) * sizeof(float);
+    p->lse = (float *)poisoned(p->lse_size);
+  }
+  for (i = 0; i < s->batch; i++)
+    for (token = p->cu[i]; token < p->cu[i + 1]; token++)
+      for (head = 0; head < s->num_heads; head++)
+        fill_q_row(p, token, head, random);
+}
+
+static inline void problem_make(problem *p, const shape *s) {
+  lathe_decode_desc *d = &p->desc;
+  lathe_decode_args *a = &p->args;
+  ref_random seeded = {s->seed * 7919 + 1}, *random = &seeded;
+  memset(p, 0, sizeof *p);
+  p->shape = *s;
+  if (s->r == 0)
+    p->shape.split_q = p->shape.split_kv = 0;
+  d->num_heads = s->num_heads;
+  d->kv_lora_rank = s->l;
+  d->qk_rope_head_dim = s->r;
+  d->q_dtype = s->q;
+  d->kv_dtype = s->kv;
+  d->out_dtype = s->out;
+  d->page_size = s->page_size;
+  d->max_batch = s->batch + (s->weird ? 2 : 0);
+  d->max_q_len = s->q_len;
+  d->max_seq_len = s->kv_len + (s->weird ? 70 : 1);
+  d->mask = s->no_mask ? LATHE_MASK_NONE : LATHE_MASK_CAUSAL;
+  d->lse_base = s->lse == 2 ? LATHE_LSE_BASE2 : LATHE_LSE_NATURAL;
+
+  a->batch = s->batch;
+  a->q_len = s->weird ? s->q_len : 0;
+  a->softmax_scale = (float)problem_scale(s);
+  a->kv_scale = s->kv == LATHE_DTYPE_E4M3 ? E4M3_SCALE : 0.0f;
+  build_lengths(p, random);
+  build_query(p, random);
+  build_cache(p, random);
+  a->q = p->q;
+  a->q_pe = p->q_pe;
+  a->kv_cache = p->kv;
+  a->kpe_cache = p->kpe;
+  a->block_tables = p->tables;
+  a->seq_lens = p->lens;
+  a->cu_q_lens = s->ragged ? p->cu : NULL;
+  a->out = p->out;
+  a->lse = p->lse;
+}
+
+// The arguments as a caller would pass them: p->args has every stride of the query and the output
+// written out, for the tests' own arithmetic; half of the packed problems leave them to the
+// default.
+static inline lathe_decode_args problem_args(const problem *p) {
+  lathe_decode_args args = p->args;
+  if (!p->shape.weird && p->shape.seed % 2 == 0) {
+    args.q_token_stride = args.q_head_stride = 0;
+    args.q_pe_token_stride = args.q_pe_head_stride = 0;
+    args.out_token_stride = args.out_head_stride = 0;
+    args.lse_token_stride = args.lse_head_stride = 0;
+  }
+  return args;
+}
+
+static inline void problem_free(problem *p) {
+  free(p->lens);
+  free(p->cu);
+  free(p->tables);
+  free(p->q);
+  free(p->q_pe);
+  free(p->kv);
+  free(p->kpe);
+  free(p->out);
+  free(p->lse);
+  memset(p, 0, sizeof *p);
+}
+
+static inline const char *problem_name(const problem *p, char *text, size_t size) {
+  const shape *s = &p->shape;
+  static const char *const patterns[] = {"", " rising", " falling", " huge"};
+  static const char *const kinds[] = {"", " uneven", " zeros"};
+  static const char *const bases[] = {"", " lse", " lse2"};
+  snprintf(text, size, "b%d s%d h%d k%d p%d l%d r%d %s/%s/%s%s%s%s%s%s%s%s%s%s seed %llu", s->batch,
+           s->q_len, s->num_heads, s->kv_len, s->page_size, s->l, s->r, lathe_dtype_string(s->q),
+           lathe_dtype_string(s->kv), lathe_dtype_string(s->out), kinds[s->lengths],
+           s->ragged ? " ragged" : "", s->split_q ? " split-q" : "", s->split_kv ? " split-kv" : "",
+           s->weird ? " strided" : "", bases[s->lse], s->no_mask ? " no-mask" : "",
+           s->bounded ? " bounded" : "", patterns[s->pattern], s->seed);
+  return text;
+}
+
+#endif

@@ -1,0 +1,357 @@
+#!/usr/bin/env python3
+# SPDX-FileCopyrightText: 2026 The Lathe authors
+# SPDX-License-Identifier: MIT
+"""Tests the tests: plants one mistake at a time in a copy of the tree and demands that a named test fails.
+
+    python3 tests/mutate.py                      host mutants, no GPU needed
+    python3 tests/mutate.py --check              only that every substitution still matches its file, once
+    python3 tests/mutate.py --gpu                kernel mutants: builds and runs them, on a machine with a GPU
+    python3 tests/mutate.py --gpu --build DIR    only builds them (this needs no GPU) ...
+    python3 tests/mutate.py --gpu --run DIR      ... and only runs what was built (this needs no compiler)
+    options: --only TEXT (mutants whose name has it), --list, --keep
+
+A mutant that survives, that does not compile, or whose substitution matches no longer is a failure, and so
+is a tree whose tests fail before anything was planted. Mutants marked race lack a wait or a barrier:
+tests/gpu/sanitize.sh has a race detector look at them, too.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+COPIED = ["meson.build", "meson_options.txt", "include", "templates", "codegen", "tests", "examples",
+          "cmake", "docs", "LICENSE", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "Makefile", ".ci"]
+
+
+class Mutant:
+    def __init__(self, name, what, file, old, new, tests, race=False, gpu=False):
+        self.name, self.what, self.file = name, what, file
+        self.old, self.new, self.tests, self.race, self.gpu = old, new, tests, race, gpu
+
+    def mutated(self, root):
+        text = (root / self.file).read_text(encoding="utf-8")
+        count = text.count(self.old)
+        if count != 1:
+            raise SystemExit(f"mutate.py: {self.name}: the text to be replaced occurs {count} times in "
+                             f"{self.file}, not once; bring the mutant up to date:\n    {self.old}")
+        return text.replace(self.old, self.new)
+
+
+IMPL = "include/lathe/impl/"
+PARTS = "templates/parts/"
+
+# name, what is planted, file, text, its replacement, Meson names of the tests that have to notice
+HOST = [
+    Mutant("causal_off_by_one", "a token does not see its own row", IMPL + "cpu.h",
+           "request.kv_len - request.q_len + t + 1", "request.kv_len - request.q_len + t", ["cpu hand"]),
+    Mutant("rescale_dropped", "sums under an old maximum keep their size", IMPL + "cpu.h",
+           "acc[d] *= rescale;", "acc[d] *= 1;", ["cpu oracle"]),
+    Mutant("page_stride_swapped", "the roped cache is walked with the latent's page stride", IMPL + "cpu.h",
+           "page * args->kpe_page_stride + slot", "page * args->kv_page_stride + slot", ["cpu oracle"]),
+    Mutant("lse_base_ignored", "base 2 gives a natural logarithm", IMPL + "cpu.h",
+           "desc->lse_base == LATHE_LSE_BASE2 ? ln2 : 1", "desc->lse_base == LATHE_LSE_BASE2 ? 1 : 1",
+           ["cpu hand"]),
+    Mutant("kv_scale_dropped_on_v", "the scale of an e4m3 cache reaches logits, not values", IMPL + "cpu.h",
+           "acc[d] / row->sum * (double)args->kv_scale", "acc[d] / row->sum", ["cpu hand"]),
+    Mutant("length_not_clamped", "a length beyond the table is believed", IMPL + "cpu.h",
+           "lathep_clamp(args->seq_lens[i], 0, limit)", "lathep_clamp(args->seq_lens[i], 0, INT32_MAX)",
+           ["cpu bounds"]),
+    Mutant("page_off_by_one", "the page of the next row", IMPL + "cpu.h",
+           "i * args->block_table_stride + j / desc->page_size]",
+           "i * args->block_table_stride + (j + 1) / desc->page_size]", ["cpu hand", "cpu oracle"]),
+    Mutant("q_head_stride_wrong", "heads of the query are found by the token stride", IMPL + "cpu.h",
+           "row->head * args->q_head_stride,", "row->head * args->q_token_stride,", ["cpu oracle"]),
+    Mutant("table_stride_ignored", "rows of the block table are taken to be packed", IMPL + "cpu.h",
+           "[i * args->block_table_stride + j",
+           "[i * lathep_ceil_div(desc->max_seq_len, desc->page_size) + j", ["cpu bounds", "cpu oracle"]),
+    Mutant("e4m3_nan_is_480", "the NaN code of e4m3 is a number", IMPL + "half.h",
+           "if ((code & 0x7f) == 0x7f)", "if (code == 0x100)", ["half"]),
+    Mutant("ties_away_from_even", "rounding of ties goes up", IMPL + "half.h",
+           "(dropped == half && (code & 1))", "dropped == half", ["half"]),
+    Mutant("params_swapped", "page and row stride of the roped cache change places", IMPL + "decode.h",
+           "p->kpe_page_stride = args->kpe_page_stride * kv;", "p->kpe_page_stride = args->kpe_row_stride * kv;",
+           ["plan"]),
+    Mutant("programmatic_before_hopper", "the merge kernel is launched early where no kernel waits",
+           IMPL + "decode.h", "context->device.major >= 9", "context->device.major >= 8", ["plan"]),
+    Mutant("workspace_check_dropped", "a workspace that is too small is written past", IMPL + "args.h",
+           "if (args->workspace_size < size)", "if (args->workspace_size + 1 == 0)", ["bad input"]),
+    Mutant("entry_check_off_by_one", "page num_pages passes the validator", IMPL + "validate.h",
+           "pages[p] >= most", "pages[p] > most", ["bad input"]),
+    Mutant("stale_entry_accepted", "a cache file of another source is taken", IMPL + "cache.h",
+           "lathep_cache_header(expected, key, &image);",
+           "lathep_cache_header(expected, key, &image);\n  memcpy(expected + 40, header + 40, 16);", ["cache"]),
+    Mutant("damaged_entry_accepted", "a cache file whose content has changed is taken", IMPL + "cache.h",
+           "memcmp(header, expected, LATHEP_CACHE_HEADER)", "memcmp(header, expected, 24)", ["cache"]),
+    Mutant("key_without_options", "other compiler options find the same cache file", IMPL + "cache.h",
+           "lathep_hash_text(&hash, options[i]);", "(void)options;", ["cache"]),
+    Mutant("bank_padding_dropped", "rows in shared memory fall into the same banks", IMPL + "variant.h",
+           "(chunks % 8 == 0 ? chunks : (chunks | 1)) * 16", "chunks * 16", ["variant"]),
+]
+
+# the same for kernels; tests: program of tests/gpu and its arguments after --direct
+KERNEL = [
+    Mutant("k_causal_off_by_one", "a token does not see its own row", "templates/decode_sm80.cuh.j2",
+           "p.causal ? length - tokens.count + 1 : length", "p.causal ? length - tokens.count : length",
+           ["grid"]),
+    Mutant("k_rescale_dropped", "output under an old maximum keeps its size", PARTS + "output.cuh.j2",
+           "out[m][n][2] *= lower;", "out[m][n][2] *= 1.0f;", ["grid", "edges"]),
+    Mutant("k_row_stride_swapped", "the roped cache is walked with the latent's row stride",
+           PARTS + "load.cuh.j2", "in * p.kpe_row_stride", "in * p.ckv_row_stride", ["grid"]),
+    Mutant("k_page_off_by_one", "the page of the next row", PARTS + "load.cuh.j2",
+           "at >> p.page_shift : at / p.page_size", "(at + 1) >> p.page_shift : (at + 1) / p.page_size",
+           ["grid"]),
+    Mutant("k_num_pages_ignored", "entries outside the cache are read", PARTS + "load.cuh.j2",
+           "page[i] >= 0 && page[i] < p.num_pages", "page[i] >= 0", ["edges"]),
+    Mutant("k_length_not_clamped", "a length beyond max_seq_len is believed", PARTS + "schedule.cuh.j2",
+           "return clamp(p.seq_lens[request], 0, p.max_seq_len);", "return p.seq_lens[request];", ["edges"]),
+    Mutant("k_tail_mask_dropped", "rows past the last are seen as zeros", PARTS + "softmax.cuh.j2",
+           ">= limit[i / 2]", "> limit[i / 2]", ["grid"]),
+    Mutant("k_lse_base_ignored", "a natural lse comes in base 2", PARTS + "epilogue.cuh.j2",
+           "lse * p.lse_scale", "lse", ["grid"]),
+    Mutant("k_kv_scale_dropped_on_v", "the scale of an e4m3 cache reaches logits, not values",
+           PARTS + "epilogue.cuh.j2", "divide(p.out_scale, sum)", "divide(1.0f, sum)", ["grid"]),
+    Mutant("k_q_head_stride_wrong", "heads of the query are found by the token stride", PARTS + "load.cuh.j2",
+           "head * p.q_nope_head_stride", "head * p.q_nope_token_stride", ["grid"]),
+    Mutant("k_table_stride_wrong", "rows of the block table are taken to be packed",
+           "templates/decode_sm80.cuh.j2", "request * p.block_table_stride",
+           "request * ((p.max_seq_len + p.page_size - 1) / p.page_size)", ["grid"]),
+    Mutant("k_merge_weight_wrong", "every part weighs the same", "templates/merge_sm80.cuh.j2",
+           "return part < parts ? exp2_approx(p.partial_lse[part_row(p, group, part, row)] - top) : 0.0f;",
+           "return part < parts ? 1.0f : 0.0f;",
+           ["grid", "edges"]),
+    Mutant("k_nan_code_is_480", "a NaN code of e4m3 is a number", "templates/device/e4m3.cuh.j2",
+           "return (codes & 0x7f7f7f7fu) + 0x01010101u;", "return 0;", ["e4m3"]),
+    Mutant("k_wait_missing", "a block is used before it has arrived", "templates/decode_sm80.cuh.j2",
+           "copy_async_wait<STAGES - 2>();", "copy_async_wait<STAGES - 1>();", ["grid", "stress"], race=True),
+    Mutant("k_barrier_missing", "P is read before all warps have written it", "templates/decode_sm80.cuh.j2",
+           "      __syncthreads();\n      rescale_output(out, rescale);", "      rescale_output(out, rescale);",
+           ["grid", "stress"], race=True),
+    Mutant("k_merge_does_not_wait", "parts are merged while they are written", "templates/merge_sm80.cuh.j2",
+           "  wait_for_predecessors();\n", "", ["stress", "grid"]),
+]
+for mutant in KERNEL:
+    mutant.gpu = True
+
+
+def run(command, **options):
+    return subprocess.run([str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          text=True, errors="replace", check=False, **options)
+
+
+def copy_tree(to):
+    for name in COPIED:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, to / name, symlinks=True,
+                            ignore=shutil.ignore_patterns("__pycache__", "build*"))
+        elif source.exists():
+            shutil.copy2(source, to / name)
+
+
+def stop(what, output):
+    print(output[-4000:])
+    raise SystemExit(f"mutate.py: {what}")
+
+
+# ------------------------------------------------------------------------------------------ host mutants
+
+
+class HostTree:
+    """A copy of the tree with a build folder, in which one file at a time is changed."""
+
+    def __init__(self, folder):
+        self.root, self.build = folder / "tree", folder / "build"
+        self.root.mkdir()
+        copy_tree(self.root)
+        done = run(["meson", "setup", self.build, self.root, "-Dcubins=disabled"])
+        if done.returncode:
+            stop("meson setup fails", done.stdout)
+        listed = run(["meson", "introspect", "--tests", self.build])
+        self.tests = {test["name"]: test for test in json.loads(listed.stdout)}
+
+    def test(self, name):
+        """("built" or not, passed or not, output) of one Meson test, its program brought up to date."""
+        if name not in self.tests:
+            raise SystemExit(f"mutate.py: there is no test named {name!r}")
+        program = Path(self.tests[name]["cmd"][0])
+        target = os.path.relpath(program, self.build)
+        built = run(["ninja", "-C", self.build, target])
+        if built.returncode:
+            return False, False, built.stdout
+        done = run(["meson", "test", "-C", self.build, name]) # builds what else the test needs
+        return True, done.returncode == 0, done.stdout
+
+
+def host(mutants, keep):
+    folder = Path(tempfile.mkdtemp(prefix="lathe-mutants-"))
+    survived = 0
+    try:
+        tree = HostTree(folder)
+        for name in sorted({name for mutant in mutants for name in mutant.tests}):
+            built, passed, output = tree.test(name)
+            if not (built and passed):
+                stop(f"test {name!r} fails before anything is planted", output)
+        for number, mutant in enumerate(mutants, 1):
+            path = tree.root / mutant.file
+            original = path.read_text(encoding="utf-8")
+            path.write_text(mutant.mutated(tree.root), encoding="utf-8")
+            by = None
+            for name in mutant.tests:
+                built, passed, output = tree.test(name)
+                if not built:
+                    stop(f"{mutant.name} does not compile", output)
+                if not passed:
+                    by = name
+                    break
+            path.write_text(original, encoding="utf-8")
+            survived += by is None
+            report(number, mutant, by)
+    finally:
+        if keep:
+            print(f"# kept in {folder}")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+    return summary(len(mutants), survived)
+
+
+# ---------------------------------------------------------------------------------------- kernel mutants
+
+
+def python_with_jinja():
+    for candidate in [sys.executable, "python3", "/usr/bin/python3"]:
+        try:
+            if run([candidate, "-c", "import jinja2"]).returncode == 0:
+                return candidate
+        except FileNotFoundError:
+            pass
+    raise SystemExit("mutate.py: no Python with Jinja2 (Debian: python3-jinja2)")
+
+
+def build_one(mutant, programs, to, python):
+    """The tests' programs with the mutant's kernels inside."""
+    with tempfile.TemporaryDirectory(prefix="lathe-mutant-") as temporary:
+        root = Path(temporary)
+        copy_tree(root)
+        if mutant:
+            (root / mutant.file).write_text(mutant.mutated(root), encoding="utf-8")
+        done = run([python, root / "codegen/generate.py", "--out", root / "generated"], cwd=root)
+        if done.returncode:
+            stop(f"generate.py fails for {mutant.name if mutant else 'the tree itself'}", done.stdout)
+        to.mkdir(parents=True, exist_ok=True)
+        for program in programs:
+            done = run([os.environ.get("CC", "cc"), "-std=c11", "-O1", "-I", root / "include", "-I",
+                        root / "generated", root / f"tests/gpu/{program}.c", "-o", to / program,
+                        "-lcriterion", "-ldl", "-lpthread", "-lm"])
+            if done.returncode:
+                stop(f"{program} does not compile", done.stdout)
+        if mutant and mutant.race:
+            (to / "race").write_text(mutant.what + "\n", encoding="utf-8")
+
+
+def build_kernels(mutants, folder):
+    python = python_with_jinja()
+    programs = sorted({name for mutant in mutants for name in mutant.tests})
+    build_one(None, programs, folder / "none", python)
+    for mutant in mutants:
+        build_one(mutant, sorted(set(mutant.tests)), folder / mutant.name, python)
+        print(f"# built {mutant.name}", flush=True)
+
+
+def run_program(path):
+    """None if it passes, else why it is taken as a failure."""
+    environment = dict(os.environ, LATHE_CACHE="0")
+    # libraries that were carried along, and NVRTC where it is not on the loader's path
+    libraries = [str(ROOT / ".gpu/lib"), environment.get("LD_LIBRARY_PATH", ""), "/usr/local/cuda/lib64"]
+    environment["LD_LIBRARY_PATH"] = ":".join(part for part in libraries if part)
+    # the stress test needs its time, the others are as good on small cases
+    size = [] if path.name == "stress" else ["--small"]
+    try:
+        done = run([path, "--direct"] + size, env=environment, timeout=180)
+    except subprocess.TimeoutExpired:
+        return "hangs"
+    ran = [line for line in done.stdout.splitlines() if line.startswith(("ok ", "not ok ")) and "# SKIP" not in line]
+    if not ran and "# SKIP" in done.stdout: # some tests are too large for a small run; all of them are not
+        raise SystemExit("mutate.py: no GPU here: " + done.stdout.split("# SKIP", 1)[1].splitlines()[0])
+    if "LATHE_STATUS_COMPILE_FAILED" in done.stdout:
+        stop(f"{path} holds a kernel that does not compile", done.stdout)
+    return None if done.returncode == 0 else f"exit {done.returncode}"
+
+
+def run_kernels(mutants, folder):
+    survived = 0
+    for program in sorted({name for mutant in mutants for name in mutant.tests}):
+        why = run_program(folder / "none" / program)
+        if why:
+            raise SystemExit(f"mutate.py: {program} fails before anything is planted: {why}")
+    for number, mutant in enumerate(mutants, 1):
+        by = None
+        for program in mutant.tests:
+            why = run_program(folder / mutant.name / program)
+            if why:
+                by = f"{program} ({why})"
+                break
+        survived += by is None
+        report(number, mutant, by)
+    return summary(len(mutants), survived)
+
+
+def gpu(mutants, arguments):
+    if arguments.run:
+        return run_kernels(mutants, Path(arguments.run))
+    if arguments.build:
+        build_kernels(mutants, Path(arguments.build))
+        return 0
+    with tempfile.TemporaryDirectory(prefix="lathe-mutants-") as folder:
+        build_kernels(mutants, Path(folder))
+        return run_kernels(mutants, Path(folder))
+
+
+# ------------------------------------------------------------------------------------------------- main
+
+
+def report(number, mutant, by):
+    verdict = f"noticed by {by}" if by else f"SURVIVED {', '.join(mutant.tests)}"
+    print(f"{'ok' if by else 'not ok'} {number} - {mutant.name}: {mutant.what}: {verdict}", flush=True)
+
+
+def summary(count, survived):
+    print(f"1..{count}")
+    print(f"# {count - survived} of {count} mutants noticed")
+    return 1 if survived else 0
+
+
+def main():
+    parser = argparse.ArgumentParser(description="plants mistakes and demands that tests notice")
+    parser.add_argument("--gpu", action="store_true", help="kernel mutants in place of host ones")
+    parser.add_argument("--build", metavar="DIR", help="with --gpu: only build them, into DIR")
+    parser.add_argument("--run", metavar="DIR", help="with --gpu: only run what is in DIR")
+    parser.add_argument("--only", metavar="TEXT", default="", help="mutants whose name has TEXT")
+    parser.add_argument("--check", action="store_true", help="only look whether substitutions match")
+    parser.add_argument("--list", action="store_true", help="name the mutants")
+    parser.add_argument("--keep", action="store_true", help="keep the temporary tree")
+    arguments = parser.parse_args()
+    if arguments.check or arguments.list:
+        for mutant in HOST + KERNEL:
+            mutant.mutated(ROOT)
+            if arguments.list:
+                where = "gpu" if mutant.gpu else "host"
+                print(f"{where:4} {mutant.name:30} {mutant.what}")
+        print(f"# {len(HOST)} host and {len(KERNEL)} kernel mutants, every substitution matches")
+        return 0
+    mutants = [m for m in (KERNEL if arguments.gpu else HOST) if arguments.only in m.name]
+    if not mutants:
+        raise SystemExit(f"mutate.py: no mutant is named like {arguments.only!r}")
+    for mutant in mutants:
+        if not arguments.run:
+            mutant.mutated(ROOT)
+    return gpu(mutants, arguments) if arguments.gpu else host(mutants, arguments.keep)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

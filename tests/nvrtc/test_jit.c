@@ -1,0 +1,255 @@
+// SPDX-FileCopyrightText: 2026 The Lathe authors
+// SPDX-License-Identifier: MIT
+// What NVRTC makes of the kernels, through the code that the library runs: every family to machine
+// code, errors that point into templates/, plans of a fake device from cold and from the cache.
+#define _GNU_SOURCE
+#include "real_nvrtc.h"
+
+#include <criterion/parameterized.h>
+
+#define BF16 LATHE_DTYPE_BF16
+#define F16  LATHE_DTYPE_F16
+#define E4M3 LATHE_DTYPE_E4M3
+
+static lathe_context *real_context(void) {
+  lathe_context_desc desc = test_desc();
+  return make_context(&desc);
+}
+
+static int contains(const lathep_image *image, const char *words) {
+  return memmem(image->data, image->size, words, strlen(words)) != NULL;
+}
+
+// --------------------------------------------------------------------------------- every family
+
+typedef struct architecture {
+  int arch, shared_optin;
+} architecture;
+
+static const architecture architectures[] = {{80, 166912},  {90, 232448},  {86, 101376},
+                                             {89, 101376},  {100, 232448}, {103, 232448},
+                                             {110, 232448}, {120, 101376}};
+
+static void compile(const lathe_context *context, const lathep_variant *variant, int arch,
+                    int ptx) {
+  char name[128], symbol[160], *source;
+  lathep_jit_target target;
+  lathep_image image;
+  lathep_variant_name(variant, name, sizeof name);
+  snprintf(symbol, sizeof symbol, "lathe_%s", name);
+  lathep_jit_target_set(&target, arch, ptx);
+  cr_assert_eq(lathep_source_text(&context->allocator, variant, &source), LATHE_STATUS_OK);
+  cr_expect_eq(lathep_jit_compile(context, &real_nvrtc, name, source, &target, &image),
+               LATHE_STATUS_OK, "%s\n%s", lathe_last_error()->message,
+               lathe_last_error()->compile_log);
+  if (image.data) {
+    cr_expect(contains(&image, symbol), "%s for %s has no symbol", name, target.name);
+    cr_expect_eq(memcmp(image.data, "\177ELF", 4) == 0, !ptx, "%s for %s", name, target.name);
+    cr_expect_eq(image.data[image.size], 0);
+  }
+  lathep_image_free(&context->allocator, &image);
+  lathep_free(&context->allocator, source);
+}
+
+static int known(int arch) {
+  int archs[64], count = 0, i;
+  if (real_nvrtc.nvrtcGetNumSupportedArchs(&count) || count > 64 ||
+      real_nvrtc.nvrtcGetSupportedArchs(archs))
+    return 0;
+  for (i = 0; i < count; i++)
+    if (archs[i] == arch)
+      return 1;
+  return 0;
+}
+
+typedef struct family_case {
+  lathe_dtype q, kv, out;
+} family_case;
+
+static family_case families[] = {
+    {BF16, BF16, BF16}, {BF16, BF16, F16}, {BF16, E4M3, BF16}, {BF16, E4M3, F16},
+    {F16, F16, F16},    {F16, F16, BF16},  {F16, E4M3, F16},   {F16, E4M3, BF16},
+};
+
+ParameterizedTestParameters(jit, every_family) {
+  return cr_make_param_array(family_case, families, sizeof families / sizeof families[0]);
+}
+
+// (512, 64) for every architecture that NVRTC knows; other sizes for the oldest and for Hopper.
+ParameterizedTest(family_case *f, jit, every_family, .timeout = 600) {
+  static const int dims[][3] = {// L, R, heads: each of the row tiles comes
+                                {512, 64, 128}, {512, 0, 16}, {256, 64, 32},
+                                {256, 32, 40},  {128, 32, 8}, {320, 64, 20}};
+  lathe_context *context;
+  size_t a, d;
+  test_begin_real();
+  context = real_context();
+  for (a = 0; a < sizeof architectures / sizeof architectures[0]; a++)
+    for (d = 0; d < (a < 2 ? sizeof dims / sizeof dims[0] : 1); d++) {
+      lathe_decode_desc desc = real_desc(f->q, f->kv, f->out, dims[d][0], dims[d][1], dims[d][2]);
+      lathep_variant variant;
+      char reason[256];
+      if (!known(architectures[a].arch))
+        continue;
+      cr_assert_eq(lathep_tile_choose(&desc, dims[d][2], architectures[a].shared_optin, &variant,
+                                      reason, sizeof reason),
+                   LATHE_STATUS_OK, "%s", reason);
+      compile(context, &variant, architectures[a].arch, 0);
+      if (a == 0 && d == 0)
+        compile(context, &variant, architectures[a].arch, 1);
+    }
+  lathe_context_destroy(context);
+  test_end();
+}
+
+Test(jit, every_merge) {
+  static const int ranks[] = {512, 256, 128, 320, 16};
+  lathep_variant variant;
+  lathe_context *context;
+  size_t a, i;
+  test_begin_real();
+  context = real_context();
+  for (i = 0; i < sizeof ranks / sizeof ranks[0]; i++)
+    for (a = 0; a < sizeof architectures / sizeof architectures[0]; a++) {
+      lathep_variant_merge(i % 2 ? F16 : BF16, ranks[i], &variant);
+      if (known(architectures[a].arch) && (a < 2 || i < 2))
+        compile(context, &variant, architectures[a].arch, 0);
+    }
+  lathe_context_destroy(context);
+  test_end();
+}
+
+// ----------------------------------------------------------------------------------------- errors
+
+// Puts `with` in the place of `what`, which is as long, in a family's source, and compiles it.
+static void expect_error(const char *what, const char *with, const char *place, const char *words) {
+  lathep_variant variant = test_variant(512);
+  lathe_context *context = real_context();
+  lathep_jit_target target;
+  lathep_image image;
+  char *source, *found;
+  cr_assert_eq(strlen(what), strlen(with));
+  cr_assert_eq(lathep_source_text(&context->allocator, &variant, &source), LATHE_STATUS_OK);
+  found = strstr(source, what);
+  cr_assert_not_null(found, "no \"%s\" in the source", what);
+  memcpy(found, with, strlen(with));
+  lathep_jit_target_set(&target, 90, 0);
+  log_text[0] = '\0';
+  expect_failed(lathep_jit_compile(context, &real_nvrtc, "spoilt", source, &target, &image),
+                LATHE_STATUS_COMPILE_FAILED, place);
+  cr_expect_null(image.data);
+  cr_expect_eq(lathe_last_error()->nvrtc_code, 6, "NVRTC_ERROR_COMPILATION");
+  cr_expect(strstr(lathe_last_error()->compile_log, place), "%s", lathe_last_error()->compile_log);
+  cr_expect(strstr(lathe_last_error()->compile_log, words), "%s", lathe_last_error()->compile_log);
+  expect_logged(place);
+  lathep_free(&context->allocator, source);
+  lathe_context_destroy(context);
+}
+
+Test(jit, errors_point_into_the_templates) {
+  test_begin_real();
+  expect_error("extern \"C\" __global__ void", "extern \"C\" __glubal__ void",
+               "templates/decode_sm80.cuh.j2(", "__glubal__");
+  test_end();
+}
+
+Test(jit, sizes_that_the_kernel_refuses) {
+  test_begin_real();
+  expect_error("#define LATHE_P_L 512", "#define LATHE_P_L 520", "templates/", "static assertion");
+  test_end();
+}
+
+// ------------------------------------------------------------------------------------------ plans
+
+static lathe_decode_plan_info plan_info(lathe_context *context, const lathe_decode_desc *desc) {
+  lathe_decode_plan_info info;
+  lathe_decode_plan *plan;
+  cr_assert_eq(lathe_decode_plan_create(context, desc, &plan), LATHE_STATUS_OK, "%s\n%s",
+               lathe_last_error()->message, lathe_last_error()->compile_log);
+  cr_assert_eq(lathe_decode_plan_get_info(plan, &info), LATHE_STATUS_OK);
+  info.candidates = NULL; // the plan's
+  lathe_decode_plan_destroy(plan);
+  return info;
+}
+
+Test(jit, plan_from_cold_and_from_the_cache) {
+  lathe_decode_desc desc = real_desc(BF16, BF16, BF16, 256, 32, 40); // MiniCPM3
+  lathe_decode_plan_info info;
+  lathe_context *context;
+  test_begin_real();
+  context = real_context();
+  info = plan_info(context, &desc);
+  cr_expect_eq(info.source, LATHE_KERNEL_SOURCE_NVRTC);
+  cr_expect_eq(strncmp(info.kernel, "decode_sm80_bf16_bf16_l256r32_m64", 33), 0, "%s", info.kernel);
+  cr_expect_eq(memcmp(cuda->image, "\177ELF", 4), 0);
+  cr_expect_eq(cuda->loads, 2);
+  cr_expect_eq(plan_info(context, &desc).source, LATHE_KERNEL_SOURCE_MEMORY);
+  lathe_context_destroy(context);
+  context = real_context();
+  cr_expect_eq(plan_info(context, &desc).source, LATHE_KERNEL_SOURCE_CACHE);
+  cr_expect_eq(count_of(log_text, "jit: compiled"), 2, "%s", log_text);
+  lathe_context_destroy(context);
+  test_end();
+}
+
+// NVRTC does not know it: PTX that says for which it is.
+Test(jit, plan_for_a_device_of_the_future) {
+  lathe_decode_desc desc = real_desc(BF16, BF16, BF16, 512, 64, 128);
+  lathe_context *context;
+  test_begin_real();
+  cuda->major = 99;
+  context = real_context();
+  cr_expect_eq(plan_info(context, &desc).source, LATHE_KERNEL_SOURCE_NVRTC);
+  cr_expect_eq(memcmp(cuda->image, "//", 2), 0);
+  expect_logged("does not know sm_990: PTX for compute_");
+  lathe_context_destroy(context);
+  context = real_context();
+  cr_expect_eq(plan_info(context, &desc).source, LATHE_KERNEL_SOURCE_CACHE);
+  lathe_context_destroy(context);
+  test_end();
+}
+
+Test(jit, compilation_forbidden) {
+  lathe_decode_desc desc = real_desc(BF16, E4M3, BF16, 512, 64, 128);
+  lathe_decode_plan *plan;
+  lathe_context *context;
+  test_begin_real();
+  setenv("LATHE_JIT", "0", 1);
+  context = real_context();
+  expect_failed(lathe_decode_plan_create(context, &desc, &plan), LATHE_STATUS_JIT_DISABLED,
+                "families = [\"decode_sm80_bf16_e4m3\"], l = 512, r = 64, rows = [64]");
+  lathe_context_destroy(context);
+  test_end();
+}
+
+// What is dumped is what was compiled: compiled again, it gives the dumped bytes.
+Test(jit, dump_is_what_was_compiled) {
+  lathe_decode_desc desc = real_desc(F16, F16, F16, 128, 32, 8);
+  char dump[300], *source = malloc(1 << 20), *cubin = malloc(1 << 20), name[200];
+  lathe_decode_plan_info info;
+  lathep_jit_target target;
+  lathe_context *context;
+  lathep_image image;
+  size_t size;
+  test_begin_real();
+  snprintf(dump, sizeof dump, "%s/dump", test_folder);
+  setenv("LATHE_DUMP_DIR", dump, 1);
+  context = real_context();
+  info = plan_info(context, &desc);
+  snprintf(name, sizeof name, "%s.cu", info.kernel);
+  size = read_file(path_in(dump, name), source, (1 << 20) - 1);
+  source[size] = '\0';
+  cr_expect_null(strstr(source, "#include"), "what reaches NVRTC includes nothing");
+  snprintf(name, sizeof name, "%s.cubin", info.kernel);
+  size = read_file(path_in(dump, name), cubin, 1 << 20);
+  lathep_jit_target_set(&target, 90, 0);
+  cr_assert_eq(lathep_jit_compile(context, &real_nvrtc, info.kernel, source, &target, &image),
+               LATHE_STATUS_OK);
+  cr_expect_eq(image.size, size);
+  cr_expect_arr_eq(image.data, cubin, size);
+  lathep_image_free(&context->allocator, &image);
+  lathe_context_destroy(context);
+  free(source);
+  free(cubin);
+  test_end();
+}

@@ -1,0 +1,200 @@
+// SPDX-FileCopyrightText: 2026 The Lathe authors
+// SPDX-License-Identifier: MIT
+// A context of the CUDA backend whose driver functions record what they are asked to do, on a
+// machine without a driver. Included after the implementation, whose private types it uses.
+#ifndef LATHE_TESTS_RECORDING_DRIVER_H
+#define LATHE_TESTS_RECORDING_DRIVER_H
+
+#include "decode_fixture.h"
+
+typedef struct recorded_launch {
+  void *function;
+  unsigned grid[3], block[3], shared_bytes;
+  lathe_stream stream;
+  int extended, programmatic; // by cuLaunchKernelEx; with the attribute
+  struct lathep_decode_params params;
+} recorded_launch;
+
+static struct {
+  recorded_launch launches[8];
+  int num_launches;
+  int launch_code;                  // what launches return
+  struct CUctx_st *current, *below; // the stack of contexts, two high
+  int pushes, pops, synchronised, copies;
+  int copy_code;
+  int capturing, capture_code;
+  int dynamic_shared; // what the attention kernel was allowed
+} recorded;
+
+// Handles: never dereferenced, only compared.
+static char recorded_handles[4];
+#define PLAN_CONTEXT  ((struct CUctx_st *)(void *)&recorded_handles[0])
+#define OTHER_CONTEXT ((struct CUctx_st *)(void *)&recorded_handles[1])
+#define SOME_STREAM   ((lathe_stream)(void *)&recorded_handles[2])
+
+static int record_get_current(struct CUctx_st **context) {
+  *context = recorded.current;
+  return 0;
+}
+
+static int record_push(struct CUctx_st *context) {
+  recorded.pushes++;
+  cr_expect_null(recorded.below);
+  recorded.below = recorded.current;
+  recorded.current = context;
+  return 0;
+}
+
+static int record_pop(struct CUctx_st **context) {
+  recorded.pops++;
+  *context = recorded.current;
+  recorded.current = recorded.below;
+  recorded.below = NULL;
+  return 0;
+}
+
+static int record_load(struct CUmod_st **module, const void *image) {
+  *module = (struct CUmod_st *)(void *)(uintptr_t)image;
+  return 0;
+}
+
+static int record_unload(struct CUmod_st *module) {
+  cr_expect_not_null(module);
+  return 0;
+}
+
+// A function is its image: one kernel each.
+static int record_get_function(struct CUfunc_st **function, struct CUmod_st *module,
+                               const char *symbol) {
+  cr_expect(strncmp(symbol, "lathe_", 6) == 0);
+  cr_expect_str_eq(symbol + 6, (const char *)(void *)module);
+  *function = (struct CUfunc_st *)(void *)module;
+  return 0;
+}
+
+static int record_get_attribute(int *value, int attribute, struct CUfunc_st *function) {
+  cr_expect_not_null(function);
+  *value = attribute == 1 ? 256 : attribute == 4 ? 96 : 0; // static shared memory, registers
+  return 0;
+}
+
+static int record_set_attribute(struct CUfunc_st *function, int attribute, int value) {
+  cr_expect_not_null(function);
+  if (attribute == 8)
+    recorded.dynamic_shared = value;
+  return 0;
+}
+
+static int record_is_capturing(lathe_stream stream, int *capturing) {
+  (void)stream;
+  *capturing = recorded.capturing;
+  return recorded.capture_code;
+}
+
+static int record_synchronize(lathe_stream stream) {
+  (void)stream;
+  recorded.synchronised++;
+  return 0;
+}
+
+static int record_copy(void *to, lathep_device_ptr from, size_t bytes, lathe_stream stream) {
+  (void)stream;
+  recorded.copies++;
+  if (!recorded.copy_code)
+    memcpy(to, (const void *)(uintptr_t)from, bytes);
+  return recorded.copy_code;
+}
+
+static int record_launch(struct CUfunc_st *function, unsigned grid_x, unsigned grid_y,
+                         unsigned grid_z, unsigned block_x, unsigned block_y, unsigned block_z,
+                         unsigned shared_bytes, lathe_stream stream, void **params, void **extra) {
+  recorded_launch *launch = &recorded.launches[recorded.num_launches++ % 8];
+  cr_expect_null(extra);
+  memset(launch, 0, sizeof *launch);
+  launch->function = function;
+  launch->grid[0] = grid_x;
+  launch->grid[1] = grid_y;
+  launch->grid[2] = grid_z;
+  launch->block[0] = block_x;
+  launch->block[1] = block_y;
+  launch->block[2] = block_z;
+  launch->shared_bytes = shared_bytes;
+  launch->stream = stream;
+  launch->params = *(const struct lathep_decode_params *)params[0];
+  return recorded.launch_code;
+}
+
+static int record_launch_ex(const lathep_launch_config *config, struct CUfunc_st *function,
+                            void **params, void **extra) {
+  recorded_launch *launch = &recorded.launches[recorded.num_launches % 8];
+  int code = record_launch(function, config->grid_x, config->grid_y, config->grid_z,
+                           config->block_x, config->block_y, config->block_z, config->shared_bytes,
+                           config->stream, params, extra);
+  launch->extended = 1;
+  launch->programmatic = config->num_attributes == 1 && config->attributes[0].id == 6 &&
+                         config->attributes[0].value.number == 1;
+  return code;
+}
+
+// Turns a CPU context into one of a device like an H100 but for its compute capability.
+static inline void record_driver(lathe_context *context, int major, int minor) {
+  memset(&recorded, 0, sizeof recorded);
+  context->backend = LATHE_BACKEND_CUDA;
+  context->env.check = 0; // whatever the environment says
+  context->device.context = PLAN_CONTEXT;
+  context->device.major = major;
+  context->device.minor = minor;
+  context->device.num_sms = 132;
+  context->device.shared_optin = 232448;
+  snprintf(context->device.name, sizeof context->device.name, "recording device");
+  context->cuda.cuCtxGetCurrent = record_get_current;
+  context->cuda.cuCtxPushCurrent = record_push;
+  context->cuda.cuCtxPopCurrent = record_pop;
+  context->cuda.cuModuleLoadData = record_load;
+  context->cuda.cuModuleUnload = record_unload;
+  context->cuda.cuModuleGetFunction = record_get_function;
+  context->cuda.cuFuncGetAttribute = record_get_attribute;
+  context->cuda.cuFuncSetAttribute = record_set_attribute;
+  context->cuda.cuStreamIsCapturing = record_is_capturing;
+  context->cuda.cuStreamSynchronize = record_synchronize;
+  context->cuda.cuMemcpyDtoHAsync = record_copy;
+  context->cuda.cuLaunchKernel = record_launch;
+  context->cuda.cuLaunchKernelEx = record_launch_ex;
+}
+
+static inline lathe_context *recording_context(int major, int minor) {
+  lathe_context *context = cpu_context();
+  record_driver(context, major, minor);
+  return context;
+}
+
+// A plan; on the recording device its kernels are in the context's table, as images that are
+// nothing but their names.
+static inline lathe_decode_plan *recorded_plan(lathe_context *context,
+                                               const lathe_decode_desc *desc) {
+  static char names[2][128];
+  static lathe_kernel_image images[2];
+  lathe_decode_desc filled;
+  lathep_candidates list;
+  lathep_choice choice;
+  int i;
+  if (context->backend == LATHE_BACKEND_CPU)
+    return plan_of(context, desc);
+  cr_assert_eq(lathep_decode_prepare(context, desc, &filled, &list, &choice), LATHE_STATUS_OK, "%s",
+               lathe_last_error()->message);
+  lathep_variant_name(&choice.decode, names[0], sizeof names[0]);
+  lathep_variant_name(&choice.merge, names[1], sizeof names[1]);
+  for (i = 0; i < 2; i++) {
+    images[i].variant = names[i];
+    images[i].kind = LATHE_IMAGE_PTX;
+    images[i].arch = 80;
+    images[i].data = names[i];
+    images[i].size = sizeof names[i];
+  }
+  context->table.version = LATHE_VERSION;
+  context->table.num_images = 2;
+  context->table.images = images;
+  return plan_of(context, desc);
+}
+
+#endif
