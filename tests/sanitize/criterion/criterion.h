@@ -130,7 +130,6 @@ static inline int stand_in_run(const stand_in_test *test, void *parameter) {
   fflush(stdout);
   child = fork();
   if (child == 0) {
-    dup2(1, 2);
     if (test->options->init)
       test->options->init();
     test->body(parameter);
