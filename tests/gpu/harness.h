@@ -108,7 +108,7 @@ static inline const char *gpu_missing(void) {
     gpu_entry_##id.next = gpu_tests;                                                               \
     gpu_tests = &gpu_entry_##id;                                                                   \
   }                                                                                                \
-  Test(suite, id) {                                                                                \
+  Test(suite, id, .timeout = 900) {                                                                \
     const char *missing = gpu_missing();                                                           \
     if (missing)                                                                                   \
       cr_skip_test("%s", missing);                                                                 \

@@ -75,6 +75,8 @@ ParameterizedTestParameters(jit, every_family) {
   return cr_make_param_array(family_case, families, sizeof families / sizeof families[0]);
 }
 
+TestSuite(jit, .timeout = 600); // a compilation or more each, and the machine may be busy
+
 // (512, 64) for every architecture that NVRTC knows; other sizes for the oldest and for Hopper.
 ParameterizedTest(family_case *f, jit, every_family, .timeout = 600) {
   static const int dims[][3] = {// L, R, heads: each of the row tiles comes
