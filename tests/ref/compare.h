@@ -3,13 +3,8 @@
 // The one place that says how far a result may be from the oracle's. Feed elements, then ask.
 //   output (f16, bf16): every element within 8e-4, or within 2.01/128 of the wanted value; and over
 //                       all elements 1 - 2 x.y / (x.x + y.y) at most 5e-6
-//   lse:                every element within 8.01/65536 of the wanted value, or of 1/16 if that is
-//                       closer to zero
-// Infinities and NaN must be in the same places. The bars are those of FlashMLA's own tests, but
-// for an lse near zero, where theirs is 1e-6: their logits are around 0.01 and their lse around 8.
-// Ours are up to 5, and an lse near zero is then the difference of two numbers around 4 whose
-// logits the tensor cores have summed in fp32, cutting off: 3e-6 was seen on an H100, and 7.6e-6 is
-// allowed.
+//   lse:                every element within 1e-6, or within 8.01/65536 of the wanted value
+// Infinities and NaN must be in the same places. The bars are those of FlashMLA's own tests.
 #ifndef LATHE_TESTS_REF_COMPARE_H
 #define LATHE_TESTS_REF_COMPARE_H
 
@@ -20,8 +15,8 @@
 #define REF_OUT_ABS    8e-4
 #define REF_OUT_REL    (2.01 / 128)
 #define REF_OUT_COSINE 5e-6
+#define REF_LSE_ABS    1e-6
 #define REF_LSE_REL    (8.01 / 65536)
-#define REF_LSE_LEAST  (1.0 / 16)
 
 typedef struct ref_error {
   int64_t elements, failures; /* compared, and outside the bar */
@@ -38,7 +33,7 @@ static inline double ref_out_bar(double want) {
 }
 
 static inline double ref_lse_bar(double want) {
-  return REF_LSE_REL * fmax(fabs(want), REF_LSE_LEAST);
+  return fmax(REF_LSE_ABS, REF_LSE_REL * fabs(want));
 }
 
 /* An element with a bar of its own. */

@@ -40,7 +40,7 @@ Test(ref, element_bar) {
 }
 
 Test(ref, lse_bar) {
-  cr_assert(accepts_lse(7.5e-6, 0) && !accepts_lse(7.8e-6, 0));
+  cr_assert(accepts_lse(9e-7, 0) && !accepts_lse(1.1e-6, 0));
   cr_assert(accepts_lse(8 * (1 + 8.0 / 65536), 8) && !accepts_lse(8 * (1 + 8.1 / 65536), 8));
 }
 
