@@ -1,0 +1,22 @@
+// SPDX-FileCopyrightText: 2026 The Lathe authors
+// SPDX-License-Identifier: MIT
+// sample --json FILE [OPTION of bench...]: prints and writes the report of sample.h.
+#define _GNU_SOURCE
+#define LATHE_IMPLEMENTATION
+#include <lathe/lathe.h>
+
+#include "sample.h"
+
+int main(int argc, char **argv) {
+  bench_sample s;
+  int i, failed;
+  bench_sample_make(&s, argc, argv);
+  bench_print_head(&s.facts, &s.options);
+  for (i = 0; i < s.cases.count; i++)
+    bench_print_row(&s.facts, &s.options, s.results, &s.results[i]);
+  bench_print_summary(s.results, s.cases.count, 1);
+  failed = !s.options.json || bench_json_write(s.options.json, &s.facts, &s.options, s.results,
+                                               s.cases.count, 1, argc, argv);
+  bench_sample_free(&s);
+  return failed;
+}
