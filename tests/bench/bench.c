@@ -43,15 +43,17 @@ static int run(const bench_options *o, bench_cases *cases, int argc, char **argv
   static bench_machine m;
   bench_result *results = (bench_result *)ref_alloc(sizeof *results * (size_t)(cases->count + 1));
   double start = now();
+  bench_columns columns;
   int i, wrong = 0;
   if (o->kernel && setenv("LATHE_KERNEL", o->kernel, 1))
     return 1;
   if (bench_machine_begin(&m, o, cases))
     return 1;
-  bench_print_head(&m.facts, o);
+  columns = bench_columns_of(cases, o, &m.facts);
+  bench_print_head(&m.facts, o, &columns);
   for (i = 0; i < cases->count; i++) {
     run_case(&m, &cases->at[i], &results[i]);
-    bench_print_row(&m.facts, o, results, &results[i]);
+    bench_print_row(&columns, results, &results[i]);
     wrong += results[i].outcome == BENCH_WRONG;
   }
   bench_print_summary(results, cases->count, now() - start);

@@ -106,7 +106,31 @@ static inline bench_mean bench_mean_of(const bench_result *results, int count, i
 
 // ---------------------------------------------------------------------------------------- table
 
-static inline void bench_print_head(const bench_facts *f, const bench_options *o) {
+// Which columns the table has.
+typedef struct bench_columns {
+  int name_width, sustained, peers;
+  const char *relative; // its title, or null
+} bench_columns;
+
+static inline bench_columns bench_columns_of(const bench_cases *cases, const bench_options *o,
+                                             const bench_facts *f) {
+  bench_columns columns = {3, o->sustained, 0, NULL};
+  int i;
+  for (i = 0; i < cases->count; i++) {
+    const bench_case *c = &cases->at[i];
+    int length = (int)strlen(c->name);
+    columns.name_width = length > columns.name_width ? length : columns.name_width;
+    columns.peers |= bench_case_reference(c, o->kv, f->peers)->limit > 0;
+  }
+  if (o->mode == BENCH_MODE_PAGES)
+    columns.relative = "of p64";
+  else if (o->mode == BENCH_MODE_HEADS)
+    columns.relative = "of 2^n";
+  return columns;
+}
+
+static inline void bench_print_head(const bench_facts *f, const bench_options *o,
+                                    const bench_columns *columns) {
   printf("%s, %d SMs, driver %s (CUDA %d.%d), NVRTC %d.%d\n", f->device, f->num_sms,
          f->driver_name[0] ? f->driver_name : "?", f->driver / 1000, f->driver % 1000 / 10,
          f->nvrtc_major, f->nvrtc_minor);
@@ -117,15 +141,15 @@ static inline void bench_print_head(const bench_facts *f, const bench_options *o
   else
     printf("no libcublas: no compute ceiling, so no limits; --cublas PATH or --matmul TF\n");
   printf("times in us, medians; \"of lim\": limit over the smaller of graph and single%s%s\n\n",
-         f->peers ? "; peers and target: another " : "", f->peers ? f->peers : "");
-  printf("%-26s %9s %9s", "row", "graph", "single");
-  if (o->sustained)
+         columns->peers ? "; peers and target: another " : "", columns->peers ? f->peers : "");
+  printf("%-*s %9s %9s", columns->name_width, "row", "graph", "single");
+  if (columns->sustained)
     printf(" %9s", "sustain");
   printf(" %6s %6s %6s %9s %9s %6s", "TB/s", "TF/s", "MHz", "stream", "limit", "of lim");
-  if (o->mode == BENCH_MODE_HEADS || o->mode == BENCH_MODE_PAGES)
-    printf(" %7s", o->mode == BENCH_MODE_PAGES ? "of p64" : "of 2^n");
-  if (f->peers)
-    printf(" | %8s %8s %8s %8s", "FlashMLA", "FI fa3", "FI fa2", "target");
+  if (columns->relative)
+    printf(" %7s", columns->relative);
+  if (columns->peers)
+    printf(" | %8s %8s %8s %8s    ", "FlashMLA", "FI fa3", "FI fa2", "target");
   printf("  kernel\n");
 }
 
@@ -136,31 +160,31 @@ static inline void bench_print_number(int width, int digits, double value) {
     printf(" %*s", width, "-");
 }
 
-static inline void bench_print_row(const bench_facts *f, const bench_options *o,
-                                   const bench_result *results, const bench_result *r) {
+static inline void bench_print_row(const bench_columns *columns, const bench_result *results,
+                                   const bench_result *r) {
   double best = bench_best(&r->time);
-  printf("%-26s", r->c->name);
+  printf("%-*s", columns->name_width, r->c->name);
   if (r->outcome != BENCH_TIMED) {
     printf(" %s: %s\n", r->outcome == BENCH_SKIPPED ? "skipped" : "WRONG", r->why);
     return;
   }
   printf(" %9.2f %9.2f", r->time.graph, r->time.single);
-  if (o->sustained)
+  if (columns->sustained)
     printf(" %9.2f", r->time.sustained);
   printf(" %6.2f %6.0f", r->bytes / best / 1e6, r->flops / best / 1e6);
   bench_print_number(6, 0, r->time.sm);
   printf(" %9.2f", r->stream_us);
   bench_print_number(9, 2, r->limit_us);
   bench_print_number(6, 3, bench_fraction(r));
-  if (o->mode == BENCH_MODE_HEADS || o->mode == BENCH_MODE_PAGES)
+  if (columns->relative)
     bench_print_number(7, 3, bench_relative(results, r));
-  if (f->peers) {
+  if (columns->peers) {
     printf(" |");
     bench_print_number(8, 1, r->peer->flashmla);
     bench_print_number(8, 1, r->peer->fa3);
     bench_print_number(8, 1, r->peer->fa2);
     bench_print_number(8, 1, r->peer->target);
-    printf(r->peer->target > 0 ? best <= r->peer->target ? " met " : " not " : "     ");
+    printf(r->peer->target <= 0 ? "    " : best <= r->peer->target ? " met" : " not");
   }
   printf("  %s\n", r->kernel);
   fflush(stdout);
