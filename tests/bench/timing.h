@@ -1,30 +1,42 @@
 // SPDX-FileCopyrightText: 2026 The Lathe authors
 // SPDX-License-Identifier: MIT
 // Two ways to time a call that enqueues work, both of the whole call and both after the chip has
-// rested: (a) replay of a graph of many calls with an empty kernel between them, which no launch of
-// the host can
-//     delay and no two calls of which overlap; the empty kernel's time is included;
+// rested:
+// (a) replay of a graph of many calls with an empty kernel between them, which no launch of the
+//     host can delay and no two calls of which overlap; the empty kernel's time is included;
 // (b) single calls, each between events of its own, enqueued while the device is busy with
-// something else.
+//     something else.
 #ifndef LATHE_TESTS_BENCH_TIMING_H
 #define LATHE_TESTS_BENCH_TIMING_H
 
-#include "../gpu/driver.h"
+#include "clocks.h"
 
 #include <time.h>
 #include <unistd.h>
 
 typedef void (*bench_call)(void *user, int index, gpu_stream stream); // index: picks the cache copy
 
+// A burst is at most 30 ms long, or one call where that takes longer.
+typedef struct bench_effort {
+  double burst_us, rest_ms; // of calls, and of nothing before them
+  int replays, singles;     // bursts of either kind; the median counts
+} bench_effort;
+
+static const bench_effort bench_thorough = {25e3, 30, 11, 3};
+static const bench_effort bench_brief = {8e3, 10, 5, 2};
+
 typedef struct bench_kernels {
-  gpu_function empty, stream;
+  gpu_function empty, stream, bulk; // bulk: null where there are no bulk copies
   gpu_stream queue;
   gpu_event before, after;
-  gpu_pointer scratch; // the streaming kernel's sink
-  gpu_pointer buffer;  // what is streamed to keep the device busy
-  size_t buffer_bytes;
-  int num_sms, bursts;
+  gpu_pointer scratch; // the streaming kernels' sink
+  gpu_pointer busy;    // what is streamed to keep the device busy, and to empty its cache
+  size_t busy_bytes;
+  int num_sms;
+  bench_clocks clocks;
 } bench_kernels;
+
+enum { BENCH_MOST_CALLS = 512, BENCH_MOST_SINGLES = 64, BENCH_MOST_BURSTS = 16 };
 
 static inline void bench_empty(bench_kernels *k) {
   gpu_must(gpu.launch(k->empty, 1, 1, 1, 32, 1, 1, 0, k->queue, NULL, NULL));
@@ -44,7 +56,9 @@ static inline int bench_compare(const void *a, const void *b) {
   double x = *(const double *)a, y = *(const double *)b;
   return (x > y) - (x < y);
 }
-static inline double bench_median(double *values, int count) {
+static inline double bench_median(double *values, int count) { // sorts them; 0 of none
+  if (count == 0)
+    return 0;
   qsort(values, (size_t)count, sizeof *values, bench_compare);
   return count % 2 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
 }
@@ -55,8 +69,6 @@ static inline double bench_elapsed(bench_kernels *k) { // microseconds
   gpu_must(gpu.event_elapsed(&milliseconds, k->before, k->after));
   return 1e3 * (double)milliseconds;
 }
-
-enum { BENCH_MOST_CALLS = 384, BENCH_MOST_BURSTS = 64 };
 
 typedef struct bench_graph {
   gpu_graph_exec exec;
@@ -79,29 +91,33 @@ static inline bench_graph bench_capture(bench_kernels *k, bench_call call, void 
   return g;
 }
 
-static inline double bench_replay(bench_kernels *k, const bench_graph *g) { // per call
+static inline void bench_replay(bench_kernels *k, const bench_graph *g) {
   gpu_must(gpu.event_record(k->before, k->queue));
   gpu_must(gpu.graph_launch(g->exec, k->queue));
   gpu_must(gpu.event_record(k->after, k->queue));
-  return bench_elapsed(k) / g->calls;
 }
 
 typedef struct bench_time {
   double graph, single, sustained; // microseconds a call; sustained 0: not measured
+  unsigned sm, memory;             // MHz in the middle of the replays; 0: not known
 } bench_time;
+
+static inline double bench_best(const bench_time *t) {
+  return t->graph < t->single ? t->graph : t->single;
+}
 
 // (b): calls between events. The device first streams for a while, so that the host is ahead of it.
 static inline double bench_single(bench_kernels *k, bench_call call, void *user, int calls) {
-  gpu_event before[64], after[64];
-  double times[64];
+  gpu_event before[BENCH_MOST_SINGLES], after[BENCH_MOST_SINGLES];
+  double times[BENCH_MOST_SINGLES];
   int i;
-  calls = calls > 64 ? 64 : calls;
+  calls = calls > BENCH_MOST_SINGLES ? BENCH_MOST_SINGLES : calls;
   for (i = 0; i < calls; i++) {
     gpu_must(gpu.event_create(&before[i], 0));
     gpu_must(gpu.event_create(&after[i], 0));
   }
   for (i = 0; i < 12; i++)
-    bench_stream(k, k->buffer, k->buffer_bytes, 4 * k->num_sms);
+    bench_stream(k, k->busy, k->busy_bytes, 4 * k->num_sms);
   for (i = 0; i < calls; i++) {
     gpu_must(gpu.event_record(before[i], k->queue));
     call(user, i, k->queue);
@@ -118,42 +134,54 @@ static inline double bench_single(bench_kernels *k, bench_call call, void *user,
   return bench_median(times, calls);
 }
 
-// Median of bursts of at most 30 ms, at least as much rest between them as they took.
+// A second without rest; the second half of it counts.
+static inline double bench_sustained(bench_kernels *k, const bench_graph *g) {
+  double total = 0, counted = 0, calls = 0;
+  while (total < 1e6) {
+    double burst;
+    bench_replay(k, g);
+    burst = bench_elapsed(k);
+    total += burst;
+    if (total > 5e5) {
+      counted += burst;
+      calls += g->calls;
+    }
+  }
+  return counted / calls;
+}
+
 static inline bench_time bench_measure(bench_kernels *k, bench_call call, void *user,
-                                       int sustained) {
-  bench_time t = {0, 0, 0};
+                                       const bench_effort *effort, int sustained) {
+  bench_time t;
   bench_graph g;
-  double once, bursts[BENCH_MOST_BURSTS];
-  int calls, i, count = k->bursts < BENCH_MOST_BURSTS ? k->bursts : BENCH_MOST_BURSTS;
+  double once, bursts[BENCH_MOST_BURSTS], sm[BENCH_MOST_BURSTS], memory[BENCH_MOST_BURSTS];
+  int calls, i;
+  memset(&t, 0, sizeof t);
   call(user, 0, k->queue); // loaded and warm
   once = bench_single(k, call, user, 5);
-  calls = (int)(25e3 / (once + 1)); // of a burst
-  calls = calls > BENCH_MOST_CALLS ? BENCH_MOST_CALLS : calls < 4 ? 4 : calls;
+  calls = (int)(effort->burst_us / (once + 1)); // of a burst
+  calls = calls > BENCH_MOST_CALLS ? BENCH_MOST_CALLS : calls < 1 ? 1 : calls;
   g = bench_capture(k, call, user, calls);
   bench_replay(k, &g);
-  for (i = 0; i < count; i++) {
-    bench_rest(30);
-    bursts[i] = bench_replay(k, &g);
+  bench_elapsed(k);
+  for (i = 0; i < effort->replays; i++) {
+    bench_rest(effort->rest_ms);
+    bench_replay(k, &g);
+    bench_rest(once * calls / 2e3); // while the burst runs
+    sm[i] = bench_clock(&k->clocks, BENCH_CLOCK_SM);
+    memory[i] = bench_clock(&k->clocks, BENCH_CLOCK_MEMORY);
+    bursts[i] = bench_elapsed(k) / calls;
   }
-  t.graph = bench_median(bursts, count);
-  for (i = 0; i < 3; i++) {
-    bench_rest(30);
+  t.graph = bench_median(bursts, effort->replays);
+  t.sm = (unsigned)bench_median(sm, effort->replays);
+  t.memory = (unsigned)bench_median(memory, effort->replays);
+  for (i = 0; i < effort->singles; i++) {
+    bench_rest(effort->rest_ms);
     bursts[i] = bench_single(k, call, user, calls);
   }
-  t.single = bench_median(bursts, 3);
-  if (sustained) { // a second without rest; the second half of it counts
-    double start = 5e5, total = 0, counted = 0;
-    int n = 0;
-    while (total < 1e6) {
-      double each = bench_replay(k, &g);
-      total += each * calls;
-      if (total > start) {
-        counted += each;
-        n++;
-      }
-    }
-    t.sustained = n ? counted / n : 0;
-  }
+  t.single = bench_median(bursts, effort->singles);
+  if (sustained)
+    t.sustained = bench_sustained(k, &g);
   gpu_must(gpu.graph_exec_destroy(g.exec));
   return t;
 }
