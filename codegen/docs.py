@@ -23,7 +23,10 @@ def variants(catalog):
             tiles = " ".join(map(str, row.rows))
             rows.append((f"`{family.name}`", row.l, row.r if family.op == "decode" else "", tiles,
                          "yes" if row.ptx else "", row.why))
-    sizes = []
+    sizes = [(f"`{arch}`, up to {t.rows}" if arch == "sm90" else f"`{arch}`, more", "f16, bf16", "sm_90",
+              f"`{tile.choose_hopper(arch, 512, 64, tile.SHARED_LIMIT[90]).name}`",
+              f"{tile.choose_hopper(arch, 512, 64, tile.SHARED_LIMIT[90]).shared_bytes:,}")
+             for arch, t in tile.HOPPER.items()]
     for rows_total, label in ((16, "up to 16"), (32, "up to 32"), (64, "more")):
         for kv_size, cache in ((2, "f16, bf16"), (1, "e4m3")):
             for optin in sorted(set(tile.SHARED_LIMIT.values()), reverse=True):

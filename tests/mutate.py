@@ -90,7 +90,7 @@ HOST = [
            "memcmp(header, expected, LATHEP_CACHE_HEADER)", "memcmp(header, expected, 24)", ["cache"]),
     Mutant("key_without_options", "other compiler options find the same cache file", IMPL + "cache.h",
            "lathep_hash_text(&hash, options[i]);", "(void)options;", ["cache"]),
-    Mutant("bank_padding_dropped", "rows in shared memory fall into the same banks", IMPL + "variant.h",
+    Mutant("bank_padding_dropped", "rows in shared memory fall into the same banks", IMPL + "tile.h",
            "(chunks % 8 == 0 ? chunks : (chunks | 1)) * 16", "chunks * 16", ["variant"]),
 ]
 

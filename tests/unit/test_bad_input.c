@@ -182,7 +182,7 @@ Test(bad_desc, device_too_old) {
   lathe_decode_desc desc = good_desc();
   lathe_context *context = recording_context(7, 5);
   expect_refused(lathe_decode_check(context, &desc), UNSUPPORTED,
-                 "compute capability 7.5 and the portable sm80 kernels need 8.0 or later");
+                 "compute capability 7.5, and it needs 8.0 or later");
   lathe_context_destroy(context);
 }
 
