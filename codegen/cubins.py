@@ -85,6 +85,13 @@ class Nvrtc:
             self.library.nvrtcDestroyProgram(ctypes.byref(program))
 
 
+def serves(family, target):
+    """Is machine code of the family made for this target, or PTX?"""
+    policy = schema.ARCHS[family.arch]
+    return target.startswith("compute_") or arch(target) in policy.devices and (target.endswith("a") or
+                                                                                not policy.specific)
+
+
 def jobs(catalog, targets):
     """(variant, target), sorted: each architecture's kernels, those of an "a" target for that alone, and as PTX
     those of the rows that ask for it, for every amount of shared memory, as it is not known what device it ends
@@ -94,7 +101,7 @@ def jobs(catalog, targets):
         ptx = target.startswith("compute_")
         archs = sorted(tile.SHARED_LIMIT) if ptx else [arch(target)]
         found += [(variant, target) for variant in catalog.variants(archs, ptx)
-                  if target.endswith("a") or not schema.ARCHS[variant.family.arch].specific]
+                  if serves(variant.family, target)]
     return found
 
 

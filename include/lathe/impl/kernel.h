@@ -188,8 +188,9 @@ LATHEP_FN lathe_status lathep_kernel_jit_disabled(const lathe_context *context,
                  variant->l, variant->r, variant->rows);
   return lathep_fail(LATHE_STATUS_JIT_DISABLED,
                      "kernel %s is in no table and no cache, and %s forbids to compile it; add to "
-                     "codegen/variants.toml a [[variant]] with %s, or allow compilation",
-                     kernel->name, context->jit_off, row);
+                     "codegen/variants.toml a [[variant]] with %s, or allow compilation%s",
+                     kernel->name, context->jit_off, row,
+                     variant->arch == LATHEP_ARCH_SM80 ? "" : ", or set LATHE_KERNEL=sm80");
 }
 
 LATHEP_FN lathe_status lathep_kernel_refused(const lathe_context *context,
