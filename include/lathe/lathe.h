@@ -279,7 +279,8 @@ typedef struct lathe_decode_desc {
   int32_t max_seq_len;      /* most KV rows of a request, new ones included; required */
   lathe_mask mask;          /* 0: causal over the new tokens */
   lathe_lse_base lse_base;  /* 0: natural */
-  int32_t num_sms;          /* most multiprocessors that a run occupies; 0: all of the device's */
+  int32_t num_sms;          /* multiprocessors that launches are sized for; 0, or more than the device
+                               has: all of them */
 } lathe_decode_desc;
 
 typedef struct lathe_decode_plan lathe_decode_plan;

@@ -137,6 +137,36 @@ Test(plan, groups_are_bounded) {
   lathe_context_destroy(context);
 }
 
+// A plan that leaves multiprocessors to others.
+Test(plan, num_sms) {
+  lathe_decode_desc desc = v3_desc(128, 1);
+  lathe_context *context = recording_context(9, 0);
+  lathe_decode_plan *plan;
+  size_t all;
+  plan = recorded_plan(context, &desc);
+  all = lathe_decode_workspace_size(plan);
+  cr_expect_eq(plan->choice.merge_blocks, 4 * 132);
+  lathe_decode_plan_destroy(plan);
+  desc.num_sms = 66;
+  plan = recorded_plan(context, &desc);
+  cr_expect_eq(info_of(plan).blocks, 66);
+  cr_expect_eq(info_of(plan).splits, 33);
+  cr_expect_eq(plan->choice.merge_blocks, 4 * 66);
+  cr_expect_eq(lathe_decode_workspace_size(plan), all / 2 + 128, "the table is rounded up");
+  lathe_decode_plan_destroy(plan);
+  desc.num_sms = 1;
+  plan = recorded_plan(context, &desc);
+  cr_expect_eq(info_of(plan).splits, 1);
+  cr_expect_eq(info_of(plan).blocks, 2, "one group of both row tiles");
+  lathe_decode_plan_destroy(plan);
+  desc.num_sms = 133; // more than there are
+  plan = recorded_plan(context, &desc);
+  cr_expect_eq(info_of(plan).blocks, 132);
+  cr_expect_eq(lathe_decode_workspace_size(plan), all);
+  lathe_decode_plan_destroy(plan);
+  lathe_context_destroy(context);
+}
+
 Test(plan, candidates_say_why) {
   lathe_decode_desc desc = v3_desc(128, 1);
   lathe_context *context = recording_context(8, 6);

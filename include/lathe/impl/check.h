@@ -106,7 +106,7 @@ LATHEP_FN lathe_status lathep_decode_desc_check(const lathe_decode_desc *desc,
                                "the most KV rows of a request");
   if (!status)
     status = lathep_check_size("num_sms", desc->num_sms, 0, most,
-                               "the most multiprocessors of a run (0: all of the device's)");
+                               "the multiprocessors to size launches for (0: all of the device's)");
   if (!status)
     status = lathep_check_dtypes(desc);
   if (status)
