@@ -50,7 +50,7 @@ typedef lathe_status (*lathep_policy_choose)(const lathep_question *question, la
                                              size_t reason_size);
 
 LATHEP_FN void lathep_candidate_tile(void *user, const lathep_variant *variant, const char *why) {
-  char name[128], verdict[256];
+  char name[128], verdict[320];
   if (variant->rows)
     lathep_variant_name(variant, name, sizeof name);
   else
@@ -91,24 +91,24 @@ LATHEP_FN lathe_status lathep_choose_hopper(const lathep_question *question, lat
                                             size_t reason_size) {
   const lathe_context *context = question->context;
   const int driver = context->device.driver_version;
-  char why[192], name[128];
+  const char *fix = "give a desc that it takes";
+  char why[256], name[128];
   lathe_status status = lathep_hopper_fit(arch, question->desc, context->device.shared_optin,
                                           variant, why, sizeof why);
   lathep_variant_name(variant, name, sizeof name);
   if (!context->cuda.cuTensorMapEncodeTiled) {
     status = LATHE_STATUS_UNSUPPORTED;
-    lathep_print(
-        why, sizeof why,
-        "the driver (CUDA %d.%d) has no cuTensorMapEncodeTiled, which those from CUDA 12.0 "
-        "on have",
-        driver / 1000, driver % 1000 / 10);
+    lathep_print(why, sizeof why, "the driver (CUDA %d.%d) has no cuTensorMapEncodeTiled",
+                 driver / 1000, driver % 1000 / 10);
+    fix = "install a driver of CUDA 12.0 or later";
   } else if (!status && question->only && strcmp(question->only, name)) {
     status = LATHE_STATUS_UNSUPPORTED;
-    lathep_print(why, sizeof why, "its name for this desc is another");
+    lathep_print(why, sizeof why, "for this desc it is %s", name);
+    fix = "give that name";
   }
   lathep_candidate_tile(question->list, variant, status ? why : NULL);
   if (status)
-    lathep_print(reason, reason_size, "%s; give a desc that it takes", why);
+    lathep_print(reason, reason_size, "%s; %s", why, fix);
   return status;
 }
 
@@ -249,7 +249,7 @@ LATHEP_FN lathe_status lathep_dispatch(const lathe_context *context, const lathe
   if (wanted)
     return lathep_fail(LATHE_STATUS_UNSUPPORTED,
                        "LATHE_KERNEL is \"%s\", which does not compute this lathe_decode_desc on "
-                       "%s: %s; or unset LATHE_KERNEL",
+                       "%s: %s, or unset LATHE_KERNEL",
                        wanted, context->device.name,
                        reason[0] ? reason : "it is a kernel of other types; give sm80");
   return lathep_fail(LATHE_STATUS_UNSUPPORTED,

@@ -213,31 +213,6 @@ LATHEP_FN lathe_status lathep_kernel_refused(const lathe_context *context,
       error->step, kernel->name, nvrtc->major, nvrtc->minor, target->name);
 }
 
-// What the kernel's instructions need of the target that NVRTC can compile for.
-LATHEP_FN lathe_status lathep_kernel_target(const lathe_context *context,
-                                            const lathep_variant *variant,
-                                            const lathep_kernel *kernel,
-                                            lathep_jit_target *target) {
-  const lathep_nvrtc *nvrtc = &context->nvrtc;
-  int arch = 10 * context->device.major + context->device.minor;
-  lathe_status status = lathep_jit_target_choose(nvrtc, arch, target);
-  if (status)
-    return status;
-  if (target->arch < lathep_arch_compute(variant->arch))
-    return lathep_fail(LATHE_STATUS_NVRTC_UNAVAILABLE,
-                       "NVRTC %d.%d (%s) compiles for %s at most, and kernel %s needs sm_%d; give "
-                       "an NVRTC of CUDA 12.0 or later in LATHE_NVRTC_LIB, or set "
-                       "LATHE_KERNEL=sm80",
-                       nvrtc->major, nvrtc->minor, nvrtc->name, target->name, kernel->name,
-                       lathep_arch_compute(variant->arch));
-  if (target->ptx)
-    lathep_log(context, LATHEP_TOPIC_JIT,
-               "NVRTC %d.%d does not know sm_%d: PTX for %s, which the driver finishes; a newer "
-               "NVRTC may give faster kernels",
-               nvrtc->major, nvrtc->minor, arch, target->name);
-  return LATHE_STATUS_OK;
-}
-
 // Looks into the cache, compiles what is not there, loads.
 LATHEP_FN lathe_status lathep_kernel_build(lathe_context *context, const lathep_variant *variant,
                                            const char *source, lathep_kernel *kernel) {
@@ -246,7 +221,7 @@ LATHEP_FN lathe_status lathep_kernel_build(lathe_context *context, const lathep_
   lathep_jit_target target;
   lathep_image image;
   lathep_hash key;
-  lathe_status status = lathep_kernel_target(context, variant, kernel, &target);
+  lathe_status status = lathep_jit_target_for(context, variant, kernel->name, &target);
   if (status)
     return status;
   key = lathep_cache_key(source, target.options, LATHEP_JIT_OPTIONS, target.arch, nvrtc->major,
