@@ -77,6 +77,12 @@ Test(hopper, pages_that_cannot_be_copied) {
                    "decode_sm90_bf16_bf16_l512r64_m16t64s11p16");
   cr_expect_str_eq(fitted(LATHEP_ARCH_SM90A, &desc, SM90, &v),
                    "page_size is 48, and it takes multiples of 64");
+  desc.page_size = 96;
+  cr_expect_str_eq(fitted(LATHEP_ARCH_SM90A, &desc, SM90, &v),
+                   "page_size is 96, and it takes multiples of 64");
+  desc.page_size = 40;
+  cr_expect_str_eq(fitted(LATHEP_ARCH_SM90, &desc, SM90, &v),
+                   "page_size is 40, and it takes multiples of 16");
   desc.page_size = 8;
   cr_expect_str_eq(fitted(LATHEP_ARCH_SM90, &desc, SM90, &v),
                    "page_size is 8, and it takes multiples of 16");
