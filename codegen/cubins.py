@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import render
+import schema
 import tile
 
 # What the library passes too (include/lathe/impl/jit.h), besides the architecture.
@@ -84,14 +85,23 @@ class Nvrtc:
             self.library.nvrtcDestroyProgram(ctypes.byref(program))
 
 
+def serves(family, target):
+    """Is machine code of the family made for this target, or PTX?"""
+    policy = schema.ARCHS[family.arch]
+    return target.startswith("compute_") or arch(target) in policy.devices and (target.endswith("a") or
+                                                                                not policy.specific)
+
+
 def jobs(catalog, targets):
-    """(variant, target), sorted: each architecture's kernels, and as PTX those of the rows that ask for it,
-    for every amount of shared memory, as it is not known what device it ends on."""
+    """(variant, target), sorted: each architecture's kernels, those of an "a" target for that alone, and as PTX
+    those of the rows that ask for it, for every amount of shared memory, as it is not known what device it ends
+    on."""
     found = []
     for target in targets:
         ptx = target.startswith("compute_")
         archs = sorted(tile.SHARED_LIMIT) if ptx else [arch(target)]
-        found += [(variant, target) for variant in catalog.variants(archs, ptx)]
+        found += [(variant, target) for variant in catalog.variants(archs, ptx)
+                  if serves(variant.family, target)]
     return found
 
 

@@ -24,13 +24,15 @@ def variants(catalog):
             rows.append((f"`{family.name}`", row.l, row.r if family.op == "decode" else "", tiles,
                          "yes" if row.ptx else "", row.why))
     sizes = []
+    for arch in tile.HOPPER:
+        t = tile.choose_hopper(arch, 512, 64, tile.SHARED_LIMIT[90])
+        sizes.append((f"`{arch}`", "any", "f16, bf16", "sm_90", f"`{t.name}`", f"{t.shared_bytes:,}"))
     for rows_total, label in ((16, "up to 16"), (32, "up to 32"), (64, "more")):
         for kv_size, cache in ((2, "f16, bf16"), (1, "e4m3")):
             for optin in sorted(set(tile.SHARED_LIMIT.values()), reverse=True):
                 t = tile.choose(512, 64, kv_size, rows_total, optin)
                 archs = ", ".join(f"sm_{a}" for a in sorted(tile.SHARED_LIMIT) if tile.SHARED_LIMIT[a] == optin)
-                sizes.append((label, cache, archs, f"`m{t.rows}t{t.tokens}s{t.stages}x{t.ctas}`",
-                              f"{t.shared_bytes:,}"))
+                sizes.append(("`sm80`", label, cache, archs, f"`{t.name}`", f"{t.shared_bytes:,}"))
     return ("# Variants\n\nMade by `python3 codegen/generate.py --docs` from `codegen/variants.toml`; names: "
             "[codegen/README.md](../codegen/README.md).\n\n## Families\n\nWhat can be compiled at run time, for "
             "any legal `kv_lora_rank` L and `qk_rope_head_dim` R.\n\n" +
@@ -38,8 +40,8 @@ def variants(catalog):
             "\n## Built ahead of time\n\n" +
             _table(("family", "L", "R", "row tiles", "PTX", "for"), rows) +
             "\n## Tiles\n\nHow the work is cut for L = 512, R = 64, by rows = heads x query tokens and by the shared memory that a block "
-            "may have.\n\n" +
-            _table(("rows", "cache", "architectures", "tile", "shared bytes"), sizes))
+            "may have. Which policy a plan gets is the table in `include/lathe/impl/dispatch.h`.\n\n" +
+            _table(("policy", "rows", "cache", "architectures", "tile", "shared bytes"), sizes))
 
 
 def environment():

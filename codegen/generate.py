@@ -32,13 +32,15 @@ def generated(catalog):
     limits = {}
     for arch in archs:
         limits.setdefault(tile.SHARED_LIMIT[arch], []).append(arch)
-    limits_of = {}
+    wanted_by = {}  # variant to conditions of variants.cuh
     for limit, fitting in limits.items():
         for variant in catalog.variants(fitting):
-            limits_of.setdefault(variant.name, []).append(limit)
+            arch = variant.family.arch
+            wanted_by.setdefault(variant.name, []).append(
+                f"LATHEP_FITS_{limit}" if len(schema.ARCHS[arch].devices) > 1 else f"LATHEP_SERVES_{arch}")
     variants = catalog.variants(archs)
 
-    files = {"empty.body.cuh": render.body(None)}
+    files = {"empty.body.cuh": render.empty(maps=False), "empty_maps.body.cuh": render.empty(maps=True)}
     distinct, families = {}, {}
     for family in catalog.families:
         text = render.body(family)
@@ -46,7 +48,7 @@ def generated(catalog):
         families[family.name] = [distinct.setdefault(part, len(distinct)) for part in render.parts(text)]
     files["sources.h"] = render.emit("sources.h.j2", parts=list(distinct), families=families)
     files["variants.cuh"] = render.emit("variants.cuh.j2", variants=variants, limits=limits,
-                                        limits_of=limits_of)
+                                        wanted_by=wanted_by)
     files["variant_rows.h"] = render.emit("variant_rows.h.j2", variants=variants)
     return files
 

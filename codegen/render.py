@@ -80,9 +80,13 @@ def without_idle_lines(text):
 
 def body(family):
     """The family's kernel source, all but the parameter block."""
-    template = f"{family.op}_{family.arch}.cuh.j2" if family else "empty.cuh.j2"
-    values = {"op": family.op, "q": family.q, "kv": family.kv, "out": family.out} if family else {}
-    return without_idle_lines(ENVIRONMENT.get_template(template).render(**values))
+    values = {"op": family.op, "q": family.q, "kv": family.kv, "out": family.out}
+    return without_idle_lines(ENVIRONMENT.get_template(f"{family.op}_{family.arch}.cuh.j2").render(**values))
+
+
+def empty(maps):
+    """What stands for a kernel where its body cannot be; maps: of one with tensor maps."""
+    return without_idle_lines(ENVIRONMENT.get_template("empty.cuh.j2").render(maps=maps))
 
 
 def parts(text):

@@ -8,10 +8,19 @@ from dataclasses import dataclass
 import tile as tiles
 
 OPS = ("decode", "merge")
-ARCHS = ("sm80",)
 HALF = ("bf16", "f16")
 ROWS = (16, 32, 64)
-LIMITS = sorted(set(tiles.SHARED_LIMIT.values()))
+
+
+@dataclass(frozen=True)
+class Arch:
+    """What a policy's kernels are built for ahead of time: devices, 10 * major + minor; specific: by an "a"
+    target alone."""
+    devices: tuple
+    specific: bool = False
+
+
+ARCHS = {"sm80": Arch(tuple(tiles.SHARED_LIMIT)), "sm90": Arch((90,)), "sm90a": Arch((90,), True)}
 
 
 class SchemaError(Exception):
@@ -37,6 +46,21 @@ class Family:
     def kv_size(self):
         return 1 if self.kv == "e4m3" else 2
 
+    @property
+    def rows(self):
+        """Its row tiles."""
+        return (tiles.HOPPER[self.arch].rows,) if self.arch in tiles.HOPPER else ROWS
+
+    def tile(self, l, r, rows, optin):
+        """The tile for a device whose blocks may have `optin` bytes; None: none."""
+        if self.arch in tiles.HOPPER:
+            return tiles.choose_hopper(self.arch, l, r, optin)
+        return tiles.choose(l, r, self.kv_size, rows, optin)
+
+    def limits(self, archs):
+        """Shared memory of those of these devices that its kernels are built for."""
+        return sorted({tiles.SHARED_LIMIT[a] for a in archs if a in ARCHS[self.arch].devices})
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -54,7 +78,7 @@ class Variant:
     @property
     def name(self):
         t = self.tile
-        return self.shape + (f"_m{t.rows}t{t.tokens}s{t.stages}x{t.ctas}" if t else "")
+        return self.shape + (f"_{t.name}" if t else "")
 
     @property
     def params(self):
@@ -62,7 +86,7 @@ class Variant:
         if self.family.op == "decode":
             t = self.tile
             block |= {"R": self.r, "ROWS": t.rows, "TOKENS": t.tokens, "STAGES": t.stages,
-                      "CTAS": t.ctas, "SHARED_BYTES": t.shared_bytes}
+                      **({"PAGE": t.page} if t.page else {"CTAS": t.ctas}), "SHARED_BYTES": t.shared_bytes}
         return block
 
 
@@ -76,8 +100,8 @@ class Row:
     ptx: bool
     why: str
 
-    def variants(self, limits):
-        """The row's kernels for devices with these shared-memory limits, without repetition."""
+    def variants(self, archs):
+        """The row's kernels for these devices, without repetition."""
         found = {}
         for family in self.families:
             if family.op == "merge":
@@ -85,9 +109,8 @@ class Row:
                 found[v.name] = v
                 continue
             for rows in self.rows:
-                for optin in limits:
-                    t = tiles.choose(self.l, self.r, family.kv_size, rows, optin)
-                    v = Variant(family, self.l, self.r, t)
+                for optin in family.limits(archs):
+                    v = Variant(family, self.l, self.r, family.tile(self.l, self.r, rows, optin))
                     found[v.name] = v
         return list(found.values())
 
@@ -99,8 +122,7 @@ class Catalog:
 
     def variants(self, archs, ptx=False):
         """Kernels for these architectures (10 * major + minor), sorted by name."""
-        limits = sorted({tiles.SHARED_LIMIT[a] for a in archs})
-        found = {v.name: v for row in self.rows if row.ptx or not ptx for v in row.variants(limits)}
+        found = {v.name: v for row in self.rows if row.ptx or not ptx for v in row.variants(archs)}
         return [found[name] for name in sorted(found)]
 
 
@@ -142,12 +164,30 @@ def _family(i, table):
                 raise SchemaError(f"{where}: {field} has no meaning for a merge kernel; remove it")
     else:
         _fields(where, table, ("op", "arch", "q", "kv", "out"))
-    _one_of(where, "arch", table["arch"], ARCHS)
+    _one_of(where, "arch", table["arch"], ("sm80",) if merge else tuple(ARCHS))
     _one_of(where, "out", table["out"], HALF)
     if not merge:
         _one_of(where, "q", table["q"], HALF)
-        _one_of(where, "kv", table["kv"], (table["q"], "e4m3"))
+        _one_of(where, "kv", table["kv"], (table["q"],) if table["arch"] in tiles.HOPPER else (table["q"], "e4m3"))
     return Family(table["op"], table["arch"], table.get("q", ""), table.get("kv", ""), table["out"])
+
+
+def _sizes(where, family, table):
+    """Row tiles and dims that the family has."""
+    l, r = table["l"], table["r"]
+    for rows in table["rows"]:
+        _one_of(f"{where}: {family.name}", "rows", rows, family.rows)
+    if family.arch in tiles.HOPPER:
+        dims = tiles.HOPPER[family.arch].dims
+        if l not in dims:
+            raise SchemaError(f"{where}: l = {l}; {family.name} takes multiples of {dims.step}, {dims[0]} to {dims[-1]}")
+        _one_of(f"{where}: {family.name}", "r", r, tiles.HOPPER_ROPES)
+        if table.get("ptx", False):
+            raise SchemaError(f"{where}: ptx = True; {family.name} is for one architecture, leave ptx out")
+    for optin in family.limits(tiles.SHARED_LIMIT):
+        if not family.tile(l, r, min(table["rows"]), optin):
+            raise SchemaError(f"{where}: l = {l}, r = {r} fit no tile of {family.name} in {optin} bytes of shared "
+                              "memory; give smaller dims, which NVRTC compiles where they fit")
 
 
 def _row(i, table, families):
@@ -172,24 +212,19 @@ def _row(i, table, families):
         _fields(where, table, ("families", "l", "why", "r", "rows"), ("ptx",))
         _size(where, "r", table["r"], 0)
         _list(where, "rows", table["rows"], int)
-        for rows in table["rows"]:
-            _one_of(where, "rows", rows, ROWS)
         for family in of:
-            for optin in LIMITS:
-                if not tiles.choose(table["l"], table["r"], family.kv_size, min(table["rows"]), optin):
-                    raise SchemaError(f"{where}: l = {table['l']}, r = {table['r']} fit no tile in {optin} bytes "
-                                      "of shared memory; give smaller dims, which NVRTC compiles where they fit")
+            _sizes(where, family, table)
     return Row(of, table["l"], table.get("r", 0), tuple(table.get("rows", ())),
                table.get("ptx", False), table["why"])
 
 
 def _merges(rows):
     """A decode kernel is of no use ahead of time without the kernel that merges its parts."""
-    have = {(f.arch, f.out, row.l): row.ptx for row in rows for f in row.families if f.op == "merge"}
+    have = {(f.out, row.l): row.ptx for row in rows for f in row.families if f.op == "merge"}
     for i, row in enumerate(rows, 1):
         for f in row.families:
-            if f.op == "decode" and have.get((f.arch, f.out, row.l), -1) < row.ptx:
-                raise SchemaError(f"variant {i} ({row.why!r}): {f.name} needs merge_{f.arch}_{f.out} at "
+            if f.op == "decode" and have.get((f.out, row.l), -1) < row.ptx:
+                raise SchemaError(f"variant {i} ({row.why!r}): {f.name} needs merge_sm80_{f.out} at "
                                   f"l = {row.l}{' with ptx' if row.ptx else ''}; add that row too")
 
 
@@ -211,7 +246,7 @@ def parse(text):
     rows, seen = [], {}
     for i, table in enumerate(data["variant"], 1):
         row = _row(i, table, families)
-        for variant in row.variants(LIMITS):
+        for variant in row.variants(tiles.SHARED_LIMIT):
             if variant.name in seen:
                 raise SchemaError(f"variant {i}: {variant.name} is in variant {seen[variant.name]} already; "
                                   "remove it from one")

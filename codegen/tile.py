@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: 2026 The Lathe authors
 # SPDX-License-Identifier: MIT
-"""Tile sizes of the portable kernel: the same arithmetic as include/lathe/impl/variant.h, which chooses
-at run time. tests/codegen compares the two over a wide grid."""
+"""Tile sizes: the same arithmetic as include/lathe/impl/tile.h, which chooses at run time. tests/codegen
+compares the two over a wide grid."""
 
 from dataclasses import dataclass
 
@@ -25,6 +25,32 @@ class Tile:
     stages: int
     ctas: int
     shared_bytes: int
+    threads: int
+    page: int = 0  # the page size is a multiple of it; 0: any page size
+
+    @property
+    def name(self):
+        return f"m{self.rows}t{self.tokens}s{self.stages}" + (f"p{self.page}" if self.page else f"x{self.ctas}")
+
+
+@dataclass(frozen=True)
+class Hopper:
+    """The one tile of a family with tensor maps. slot: cache rows of a stage; other: shared memory besides
+    the query and the ring."""
+    rows: int
+    tokens: int
+    threads: int
+    page: int
+    slot: int
+    stages: range
+    other: int
+    dims: range
+
+
+CHUNK = 64  # elements: rows are copied in chunks
+HOPPER = {"sm90": Hopper(16, 64, 288, 16, 16, range(8, 17), 4096 + 2048, range(64, 513, CHUNK)),
+          "sm90a": Hopper(64, 64, 512, 64, 64, range(2, 5), 8192 + 1024, range(128, 513, CHUNK))}
+HOPPER_ROPES = (0, 16, 32, 48, 64, 128)
 
 
 def row_stride(elements, size):
@@ -63,5 +89,23 @@ def choose(l, r, kv_size, rows, optin):
         for stages in (4, 3, 2):
             size = shared_bytes(l, r, kv_size, tile_rows, tokens, stages)
             if size <= limit(ctas, optin):
-                return Tile(tile_rows, tokens, stages, ctas, size)
+                return Tile(tile_rows, tokens, stages, ctas, size, 32 * warps(tile_rows, tokens))
+    return None
+
+
+def hopper_bytes(arch, l, r, stages):
+    t = HOPPER[arch]
+    row = 2 * CHUNK * (-(-l // CHUNK) + -(-r // CHUNK))
+    return row * (t.rows + stages * t.slot) + t.other
+
+
+def choose_hopper(arch, l, r, optin):
+    """The tile of such a family, None where it computes no such dims or they do not fit."""
+    t = HOPPER[arch]
+    if l not in t.dims or r not in HOPPER_ROPES:
+        return None
+    for stages in reversed(t.stages):
+        size = hopper_bytes(arch, l, r, stages)
+        if size <= limit(1, optin):
+            return Tile(t.rows, t.tokens, stages, 1, size, t.threads, t.page)
     return None

@@ -2,9 +2,9 @@
 // SPDX-License-Identifier: MIT
 // Kernels compiled into the program by nvcc, launched on a stream of the CUDA runtime. -arch
 // decides which of them have a body; one that does not is absent from the table, never launched
-// empty.
+// empty. Hopper's kernels need its "a" target:
 //
-//     nvcc -std=c++17 -arch=native -Iinclude -Ibuild/include examples/ahead_of_time.cu -o
+//     nvcc -std=c++17 -arch=sm_90a -Iinclude -Ibuild/include examples/ahead_of_time.cu -o
 //     ahead_of_time
 #define LATHE_IMPLEMENTATION
 #include <lathe/lathe.h>

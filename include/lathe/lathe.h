@@ -279,6 +279,8 @@ typedef struct lathe_decode_desc {
   int32_t max_seq_len;      /* most KV rows of a request, new ones included; required */
   lathe_mask mask;          /* 0: causal over the new tokens */
   lathe_lse_base lse_base;  /* 0: natural */
+  int32_t num_sms;          /* multiprocessors that launches are sized for; 0, or more than the device
+                               has: all of them */
 } lathe_decode_desc;
 
 typedef struct lathe_decode_plan lathe_decode_plan;
@@ -307,7 +309,8 @@ typedef struct lathe_decode_plan_info {
 } lathe_decode_plan_info;
 
 /* One step. Tensors are device pointers (CUDA) or host pointers (CPU). Strides are in elements of the
-   tensor; 0 means packed, as each comment says. D = L + R. tokens: sum of the requests' new tokens. */
+   tensor; 0 means packed, as each comment says; Hopper's kernels take cache strides below 2^39. D = L + R.
+   tokens: sum of the requests' new tokens. */
 typedef struct lathe_decode_args {
   int32_t batch; /* B, 1 to max_batch */
   int32_t q_len; /* S of every request, 1 to max_q_len; 0: max_q_len. Not read with cu_q_lens */

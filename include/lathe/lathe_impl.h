@@ -8,13 +8,14 @@
 #include "impl/status.h"
 #include "impl/alloc.h"
 #include "impl/log.h"
-#include "impl/env.h"
 #include "impl/hash.h"
 
 #include "impl/half.h"
 #include "impl/scale.h"
 #include "impl/kernel_params.h"
 #include "impl/variant.h"
+#include "impl/tile.h"
+#include "impl/env.h"
 
 #include "impl/loader.h"
 #include "impl/device.h"
@@ -30,6 +31,7 @@
 #include "impl/dispatch.h"
 #include "impl/cpu.h"
 #include "impl/plan.h"
+#include "impl/tensor_map.h"
 #include "impl/decode.h"
 #include "impl/validate.h"
 // clang-format on

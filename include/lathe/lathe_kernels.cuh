@@ -9,8 +9,9 @@
       lathe_context_desc desc = {};
       desc.kernels = lathe_kernels();
 
-  Any -arch from sm_80 on. A kernel is compiled for the devices that the architectures of the
-  command line serve; where none of them does, it is there but empty, and Lathe passes over it.
+  Any -arch from sm_80 on; for Hopper, sm_90a, without which its fastest kernels are missing. A
+  kernel is compiled for the devices that the architectures of the command line serve; where none of
+  them does, it is there but empty, and Lathe passes over it.
 
   All of them take minutes. To compile some only, define LATHE_KERNELS_ONLY, and LATHE_KERNELS_ with
   a family, or with a family and its dims, as 1:
@@ -54,6 +55,13 @@
 #else
 #define LATHEP_SERVES(device) (__CUDA_ARCH__ <= (device))
 #endif
+/* Hopper's kernels cannot be code of an earlier architecture; sm90a's is that of the "a" target. */
+#define LATHEP_SERVES_sm90 (LATHEP_SERVES(900) && __CUDA_ARCH__ == 900)
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+#define LATHEP_SERVES_sm90a LATHEP_SERVES_sm90
+#else
+#define LATHEP_SERVES_sm90a 0
+#endif
 #define LATHEP_NEARER(...) LATHEP_NEARER_(__VA_ARGS__) /* its commas count once it is expanded */
 #define LATHEP_NEARER_(device, a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, ...)    \
   (LATHEP_CLOSER(device, a) || LATHEP_CLOSER(device, b) || LATHEP_CLOSER(device, c) ||             \
@@ -93,6 +101,8 @@ extern "C" const lathe_kernel_table *lathe_kernels(void) {
 
 #undef LATHEP_ROW
 #undef LATHEP_SERVES
+#undef LATHEP_SERVES_sm90
+#undef LATHEP_SERVES_sm90a
 #undef LATHEP_NEARER
 #undef LATHEP_NEARER_
 #undef LATHEP_CLOSER

@@ -37,17 +37,19 @@ OTHER_TARGETS = ['sm_80', 'sm_90a']
 REGISTERS, BLOCK_REGISTERS = 65536, 256  # of a multiprocessor; what each warp's are rounded up to
 
 
-def variants(catalog, l, r, arch):
-    """Every family at one shape: all row tiles, and of a family that differs in nothing but the output's type
-    the largest, which has the fewest registers to spare."""
-    limit = tile.SHARED_LIMIT[arch]
+def variants(catalog, l, r, target):
+    """Every family of the target at one shape: all row tiles, and of a family that differs in nothing but the
+    output's type the largest, which has the fewest registers to spare."""
+    limit = tile.SHARED_LIMIT[cubins.arch(target)]
     found = {}
     for family in catalog.families:
+        if not cubins.serves(family, target):
+            continue
         if family.op == 'merge':
             found[family.name] = schema.Variant(family, l)
             continue
-        for rows in schema.ROWS if family.out == family.q else schema.ROWS[-1:]:
-            v = schema.Variant(family, l, r, tile.choose(l, r, family.kv_size, rows, limit))
+        for rows in family.rows if family.out == family.q else family.rows[-1:]:
+            v = schema.Variant(family, l, r, family.tile(l, r, rows, limit))
             found[v.name] = v
     return list(found.values())
 
@@ -58,7 +60,7 @@ def jobs(catalog, known):
         if cubins.arch(target) not in known:
             continue
         for shape in [V3, *(OTHERS if target in OTHER_TARGETS else [])]:
-            for v in variants(catalog, *shape, cubins.arch(target)):
+            for v in variants(catalog, *shape, target):
                 found[v.name, target] = v
     return found
 
@@ -102,7 +104,7 @@ def sound(v, r):
     if v.family.op == 'merge':
         threads, ctas, most_shared = 256, 1, 48 * 1024
     else:
-        threads, ctas = 32 * tile.warps(v.tile.rows, v.tile.tokens), v.tile.ctas
+        threads, ctas = v.tile.threads, v.tile.ctas
         most_shared = tile.SHARED_STATIC
     rounded = -(-r.registers * 32 // BLOCK_REGISTERS) * BLOCK_REGISTERS * threads // 32
     if rounded * ctas > REGISTERS:

@@ -3,7 +3,8 @@
 // What the library makes of a variant, for test_mirror.py to compare with what codegen/ makes of
 // it.
 //
-//     mirror tile   lines "q kv out l r rows shared_limit": name, shared bytes, threads, or "-"
+//     mirror tile   lines "arch q kv out l r rows shared_limit": name, shared bytes and threads,
+//                   or "-"
 //     mirror text   the same and lines "merge out l": length, newline, text of the NVRTC program
 #define LATHE_IMPLEMENTATION
 #include <lathe/lathe.h>
@@ -19,7 +20,7 @@ static lathe_dtype dtype(const char *word) {
 int main(int argc, char **argv) {
   static const lathe_allocator allocator; // malloc and free
   int want_text = argc == 2 && !strcmp(argv[1], "text");
-  char line[256], q[16], kv[16], out[16];
+  char line[256], arch[16], q[16], kv[16], out[16];
   while (fgets(line, sizeof line, stdin)) {
     lathep_variant variant;
     lathe_decode_desc desc;
@@ -28,16 +29,19 @@ int main(int argc, char **argv) {
     memset(&desc, 0, sizeof desc);
     if (sscanf(line, "merge %15s %d", out, &l) == 2) {
       lathep_variant_merge(dtype(out), l, &variant);
-    } else if (sscanf(line, "%15s %15s %15s %d %d %lld %d", q, kv, out, &l, &r, &rows,
-                      &shared_limit) == 7) {
+    } else if (sscanf(line, "%15s %15s %15s %15s %d %d %lld %d", arch, q, kv, out, &l, &r, &rows,
+                      &shared_limit) == 8) {
       char reason[256];
       desc.q_dtype = dtype(q);
       desc.kv_dtype = dtype(kv);
       desc.out_dtype = dtype(out);
       desc.kv_lora_rank = l;
       desc.qk_rope_head_dim = r;
-      fits = lathep_tile_choose(&desc, rows, shared_limit, &variant, reason, sizeof reason) ==
-             LATHE_STATUS_OK;
+      if (!strcmp(arch, "sm80"))
+        fits = !lathep_tile_choose(&desc, rows, shared_limit, &variant, reason, sizeof reason);
+      else
+        fits = !lathep_hopper_fit(strcmp(arch, "sm90") ? LATHEP_ARCH_SM90A : LATHEP_ARCH_SM90,
+                                  &desc, shared_limit, &variant, reason, sizeof reason);
     } else {
       fprintf(stderr, "cannot read: %s", line);
       return 1;

@@ -28,9 +28,21 @@ q = "bf16"
 kv = "e4m3"
 out = "bf16"
 [[family]]
+op = "decode"
+arch = "sm90a"
+q = "bf16"
+kv = "bf16"
+out = "bf16"
+[[family]]
 op = "merge"
 arch = "sm80"
 out = "bf16"
+[[variant]]
+families = ["decode_sm90a_bf16_bf16"]
+l = 128
+r = 32
+rows = [64]
+why = "a test"
 [[variant]]
 families = ["decode_sm80_bf16_e4m3"]
 l = 128
@@ -93,12 +105,21 @@ def table(work, compiler, include, nvrtc_path):
         tap.check(ok, f'{name}: the image of sm_{arch} has the kernel')
 
 
-def errors(nvrtc):
+def targets():
+    """Hopper's kernels are machine code of their own target and of no other, and never PTX."""
+    catalog = schema.load(ROOT / 'codegen/variants.toml')
+    for target, policies in (('sm_80', {'sm80'}), ('sm_90', {'sm80', 'sm90'}), ('sm_90a', {'sm80', 'sm90', 'sm90a'}),
+                             ('sm_100', {'sm80'}), ('sm_120', {'sm80'}), ('compute_80', {'sm80'})):
+        got = {v.family.arch for v, _ in cubins.jobs(catalog, [target])}
+        tap.check(got == policies, f'{target}: kernels of {", ".join(sorted(policies))}', got)
+
+
+def errors(nvrtc, arch, kv, target, spoilt):
     """Each template and part, spoilt at one line, is named with that line."""
-    family = schema.Family('decode', 'sm80', 'bf16', 'e4m3', 'bf16')
-    variant = schema.Variant(family, 512, 64, tile.choose(512, 64, 1, 16, 232448))
+    family = schema.Family('decode', arch, 'bf16', kv, 'bf16')
+    variant = schema.Variant(family, 512, 64, family.tile(512, 64, 16, 232448))
     lines = (render.params(variant) + render.body(family)).splitlines()
-    spoilt, file, number = set(), None, 0
+    file, number = None, 0
     for i, line in enumerate(lines):
         match = render.LINE.match(line)
         if match:
@@ -108,14 +129,13 @@ def errors(nvrtc):
             spoilt.add(file)
             source = '\n'.join(lines[:i] + [f'spoilt {line}'] + lines[i + 1:]) + '\n'
             try:
-                nvrtc.compile(variant.name, source, 'sm_80')
+                nvrtc.compile(variant.name, source, target)
                 message = 'it compiled'
             except cubins.CompileError as error:
                 message = str(error)
             tap.check(f'{file}({number})' in message, f'NVRTC names {file}, line {number}', message)
         if file:
             number += 1
-    tap.check(len(spoilt) >= 4, f'{len(spoilt)} files were tried')
 
 
 def main():
@@ -126,7 +146,11 @@ def main():
         tap.skip_all(str(error))
     with tempfile.TemporaryDirectory(prefix='lathe-cubins-') as folder:
         table(Path(folder), compiler or ['cc'], include, nvrtc_path)
-    errors(nvrtc)
+    targets()
+    spoilt = set()
+    for arch, kv, target in (('sm80', 'e4m3', 'sm_80'), ('sm90', 'bf16', 'sm_90a'), ('sm90a', 'bf16', 'sm_90a')):
+        errors(nvrtc, arch, kv, target, spoilt)
+    tap.check(len(spoilt) >= 6, f'{len(spoilt)} files were tried')
     tap.done()
 
 

@@ -18,7 +18,7 @@ import schema  # noqa: E402
 import tap  # noqa: E402
 import tile  # noqa: E402
 
-DIMS = [16, 32, 48, 64, 96, 112, 128, 160, 192, 208, 256, 320, 336, 384, 512, 528, 640, 768, 1024, 1040, 2048]
+DIMS = [16, 32, 48, 64, 96, 112, 128, 160, 192, 208, 256, 320, 336, 384, 448, 512, 528, 576, 640, 768, 1024, 1040, 2048]
 ROPES = [0, 16, 32, 48, 64, 80, 128, 192, 512]
 ROWS = [1, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 128, 1000, 65536]
 LIMITS = sorted({*tile.SHARED_LIMIT.values(), 49152, 65536, 98304, 101375, 101377, 166911, 200000, 262144})
@@ -31,22 +31,19 @@ def mirror(program, mode, lines):
 
 
 def tiles(program):
-    for kv in ('bf16', 'e4m3'):
-        family = schema.Family('decode', 'sm80', 'bf16', kv, 'bf16')
+    for arch, kv in (('sm80', 'bf16'), ('sm80', 'e4m3'), ('sm90', 'bf16'), ('sm90a', 'bf16')):
+        family = schema.Family('decode', arch, 'bf16', kv, 'bf16')
         for l in DIMS:
-            cases = list(itertools.product(ROPES, ROWS, LIMITS))
-            got = mirror(program, 'tile', [f'bf16 {kv} bf16 {l} {r} {rows} {limit}'
+            cases = list(itertools.product(ROPES, ROWS if arch == 'sm80' else ROWS[:1], LIMITS))
+            got = mirror(program, 'tile', [f'{arch} bf16 {kv} bf16 {l} {r} {rows} {limit}'
                                            for r, rows, limit in cases]).splitlines()
             wrong = []
             for (r, rows, limit), line in zip(cases, got, strict=True):
-                t = tile.choose(l, r, family.kv_size, rows, limit)
-                want = '-'
-                if t:
-                    threads = 32 * tile.warps(t.rows, t.tokens)
-                    want = f'{schema.Variant(family, l, r, t).name} {t.shared_bytes} {threads}'
+                t = family.tile(l, r, rows, limit)
+                want = f'{schema.Variant(family, l, r, t).name} {t.shared_bytes} {t.threads}' if t else '-'
                 if line != want:
                     wrong.append(f'r={r} rows={rows} limit={limit}: C {line}, Python {want}')
-            tap.check(not wrong, f'tiles of {kv}, L = {l}: {len(cases)} cases agree', '\n'.join(wrong[:5]))
+            tap.check(not wrong, f'tiles of {arch}, {kv}, L = {l}: {len(cases)} cases agree', '\n'.join(wrong[:5]))
 
 
 def texts(program, generated):
@@ -57,16 +54,15 @@ def texts(program, generated):
         for f in row.families:
             if f.op == 'merge':
                 jobs[f'merge {f.out} {row.l}'] = schema.Variant(f, row.l)
-            for rows, limit in itertools.product(row.rows, schema.LIMITS):
-                t = tile.choose(row.l, row.r, f.kv_size, rows, limit)
-                jobs[f'{f.q} {f.kv} {f.out} {row.l} {row.r} {rows} {limit}'] = \
-                    schema.Variant(f, row.l, row.r, t)
+            for rows, limit in itertools.product(row.rows, f.limits(tile.SHARED_LIMIT)):
+                jobs[f'{f.arch} {f.q} {f.kv} {f.out} {row.l} {row.r} {rows} {limit}'] = \
+                    schema.Variant(f, row.l, row.r, f.tile(row.l, row.r, rows, limit))
     for f in catalog.families:
         if f.op == 'merge':
             jobs[f'merge {f.out} 48'] = schema.Variant(f, 48)
         else:
-            jobs[f'{f.q} {f.kv} {f.out} 320 64 40 232448'] = \
-                schema.Variant(f, 320, 64, tile.choose(320, 64, f.kv_size, 40, 232448))
+            jobs[f'{f.arch} {f.q} {f.kv} {f.out} 320 64 40 232448'] = \
+                schema.Variant(f, 320, 64, f.tile(320, 64, 40, 232448))
     output = mirror(program, 'text', list(jobs)).encode()
     done = set()
     for variant in jobs.values():

@@ -16,6 +16,10 @@ ROW = 'families = ["decode_sm80_bf16_bf16"]\nl = 512\nr = 64\nrows = [16]\nwhy =
 MERGE_ROW = 'families = ["merge_sm80_bf16"]\nl = 512\nwhy = "its parts"\n'
 
 
+HOPPER = DECODE.replace('sm80', 'sm90a')
+HOPPER_ROW = ROW.replace('sm80', 'sm90a').replace('[16]', '[64]')
+
+
 def toml(families=(DECODE, MERGE), rows=(ROW, MERGE_ROW)):
     return ''.join(f'[[family]]\n{f}' for f in families) + ''.join(f'[[variant]]\n{r}' for r in rows)
 
@@ -28,6 +32,10 @@ def with_row(old, new):
     return toml(rows=(ROW.replace(old, new), MERGE_ROW))
 
 
+def with_hopper(old='', new='', row=HOPPER_ROW):
+    return toml((HOPPER, MERGE), (row.replace(old, new) if old else row, MERGE_ROW))
+
+
 # what is wrong, the text, what the message has to name
 REFUSED = [
     ('not TOML', 'family = [', ('not TOML',)),
@@ -36,7 +44,11 @@ REFUSED = [
     ('unknown table', toml() + '[[kernel]]\nl = 1\n', ("unknown field 'kernel'", 'family, variant')),
     ('unknown field of a family', with_family('kv =', 'format ='), ('family 1', "'format'", 'kv')),
     ('unknown operation', with_family('"decode"', '"append"'), ('family 1', "op = 'append'", 'decode, merge')),
-    ('unknown policy', with_family('"sm80"', '"sm75"'), ('family 1', "arch = 'sm75'", 'sm80')),
+    ('unknown policy', with_family('"sm80"', '"sm75"'), ('family 1', "arch = 'sm75'", 'sm80, sm90, sm90a')),
+    ('a policy of decode for a merge', toml((DECODE, MERGE.replace('sm80', 'sm90'))),
+     ('family 2', "arch = 'sm90'", 'sm80')),
+    ('an e4m3 cache on Hopper', with_family('kv = "bf16"', 'kv = "e4m3"', HOPPER),
+     ('family 1', "kv = 'e4m3'", 'bf16')),
     ('unknown query type', with_family('q = "bf16"', 'q = "f32"'), ('family 1', "q = 'f32'", 'bf16, f16')),
     ('cache of another type', with_family('kv = "bf16"', 'kv = "f16"'), ('family 1', "kv = 'f16'", 'bf16, e4m3')),
     ('unknown output type', with_family('out = "bf16"', 'out = "e4m3"'), ('family 1', "out = 'e4m3'", 'bf16, f16')),
@@ -69,6 +81,16 @@ REFUSED = [
     ('a row twice', toml(rows=(ROW, MERGE_ROW, ROW)), ('variant 3', 'is in variant 1 already')),
     ('half a row twice', toml(rows=(ROW, MERGE_ROW, ROW.replace('[16]', '[64, 16]'))),
      ('variant 3', '_m16', 'is in variant 1 already')),
+    ('a row tile that Hopper\'s kernel has not', with_hopper('[64]', '[32]'),
+     ('variant 1', 'decode_sm90a_bf16_bf16', 'rows = 32', '64')),
+    ('L that is no multiple of 64', with_hopper('l = 512', 'l = 528'),
+     ('variant 1', 'l = 528', 'decode_sm90a_bf16_bf16', 'multiples of 64, 128 to 512')),
+    ('L too small for Hopper\'s kernel', with_hopper('l = 512', 'l = 64'), ('variant 1', 'l = 64', '128 to 512')),
+    ('R that Hopper\'s kernel has not', with_hopper('r = 64', 'r = 80'), ('variant 1', 'r = 80', '0, 16, 32, 48, 64, 128')),
+    ('dims that fit no ring of Hopper\'s', with_hopper('r = 64', 'r = 128'),
+     ('variant 1', 'r = 128', 'decode_sm90a_bf16_bf16', '232448')),
+    ('Hopper\'s kernel as PTX', with_hopper('why', 'ptx = true\nwhy'), ('variant 1', 'ptx = True', 'leave ptx out')),
+    ('no merge kernel for Hopper\'s', toml((HOPPER, MERGE), (HOPPER_ROW,)), ('variant 1', 'merge_sm80_bf16')),
     ('no merge kernel', toml(rows=(ROW,)), ('variant 1', 'merge_sm80_bf16', 'l = 512')),
     ('no merge kernel as PTX', with_row('why', 'ptx = true\nwhy'), ('variant 1', 'merge_sm80_bf16', 'with ptx')),
 ]
@@ -81,6 +103,11 @@ def main():
               'a right one is read', names)
     names = [v.name for v in catalog.variants([80, 86, 90])]
     tap.check(len(names) == 4 and names == sorted(names), 'a tile for each shared-memory limit', names)
+    catalog = schema.parse(with_hopper())
+    names = [v.name for v in catalog.variants([90])]
+    tap.check(names[0] == 'decode_sm90a_bf16_bf16_l512r64_m64t64s2p64', 'one of Hopper is read', names)
+    names = [v.name for v in catalog.variants([80, 100, 120])]
+    tap.check(names == ['merge_sm80_bf16_l512'], 'which is for Hopper alone', names)
     for what, text, words in REFUSED:
         try:
             schema.parse(text)

@@ -21,7 +21,8 @@ import schema  # noqa: E402
 import tap  # noqa: E402
 import tile  # noqa: E402
 
-# One shape and one row tile, which are three variants: one for each amount of shared memory.
+# One shape and one row tile, which are three portable variants, one for each amount of shared memory; and
+# Hopper's, whose bodies only its own passes may have, sm90a's only that of the "a" target.
 SHORT_LIST = '''
 [[family]]
 op = "decode"
@@ -30,9 +31,33 @@ q = "f16"
 kv = "f16"
 out = "f16"
 [[family]]
+op = "decode"
+arch = "sm90"
+q = "f16"
+kv = "f16"
+out = "f16"
+[[family]]
+op = "decode"
+arch = "sm90a"
+q = "f16"
+kv = "f16"
+out = "f16"
+[[family]]
 op = "merge"
 arch = "sm80"
 out = "f16"
+[[variant]]
+families = ["decode_sm90_f16_f16"]
+l = 512
+r = 64
+rows = [16]
+why = "a test"
+[[variant]]
+families = ["decode_sm90a_f16_f16"]
+l = 512
+r = 64
+rows = [64]
+why = "a test"
 [[variant]]
 families = ["decode_sm80_f16_f16"]
 l = 512
@@ -73,7 +98,7 @@ size_t %s_count(void) { return lathe_kernels()->num_images + 0 * (size_t)lathe_v
 BOTH = '''#include <stddef.h>
 size_t one_count(void);
 size_t two_count(void);
-int main(void) { return one_count() == 4 && two_count() == 4 ? 0 : 1; }
+int main(void) { return one_count() == 6 && two_count() == 6 ? 0 : 1; }
 '''
 
 
@@ -138,7 +163,8 @@ def bodies(folder, name, catalog):
     everything = {f'lathe_{v.name}' for v in catalog.variants(tile.SHARED_LIMIT)}
     for (arch, specific), kernels in sorted(found.items()):
         devices = serves(arch, specific, [a for a, _ in found])
-        wanted = {f'lathe_{v.name}' for v in catalog.variants(devices)} if devices else set()
+        policies = {'sm80'} if arch != 90 else {'sm80', 'sm90', 'sm90a'} if specific else {'sm80', 'sm90'}
+        wanted = {f'lathe_{v.name}' for v in catalog.variants(devices) if devices and v.family.arch in policies}
         real = {kernel for kernel, r in kernels.items() if r.shared > 0}
         tap.check(set(kernels) == everything and real == wanted,
                   f'{name}: sm_{arch}{"a" * specific} has {len(wanted)} of {len(everything)} kernels, the rest '

@@ -39,6 +39,13 @@ HOLD((int)LATHEP_CARVEOUT_MAX_SHARED == (int)CU_SHAREDMEM_CARVEOUT_MAX_SHARED);
 HOLD((int)LATHEP_LAUNCH_PROGRAMMATIC_STREAM_SERIALIZATION ==
      (int)CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION);
 
+HOLD((int)LATHEP_TENSOR_MAP_F16 == (int)CU_TENSOR_MAP_DATA_TYPE_FLOAT16);
+HOLD((int)LATHEP_TENSOR_MAP_BF16 == (int)CU_TENSOR_MAP_DATA_TYPE_BFLOAT16);
+HOLD((int)LATHEP_TENSOR_MAP_PLAIN == (int)CU_TENSOR_MAP_INTERLEAVE_NONE);
+HOLD((int)LATHEP_TENSOR_MAP_SWIZZLE128 == (int)CU_TENSOR_MAP_SWIZZLE_128B);
+HOLD((int)LATHEP_TENSOR_MAP_L2_256 == (int)CU_TENSOR_MAP_L2_PROMOTION_L2_256B);
+HOLD((int)LATHEP_TENSOR_MAP_ZEROS == (int)CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+
 // ------------------------------------------------------------------------------------------- types
 
 HOLD(sizeof(CUresult) == sizeof(int));
@@ -46,6 +53,13 @@ HOLD(sizeof(nvrtcResult) == sizeof(int));
 HOLD(sizeof(CUdevice) == sizeof(int));
 HOLD(sizeof(CUstreamCaptureStatus) == sizeof(int));
 HOLD(sizeof(CUdeviceptr) == sizeof(lathep_device_ptr));
+HOLD(sizeof(CUtensorMapDataType) == sizeof(int));
+HOLD(sizeof(CUtensorMap) == sizeof(lathep_tensor_map));
+#ifdef __cplusplus
+HOLD(alignof(CUtensorMap) <= alignof(lathep_tensor_map));
+#else
+HOLD(_Alignof(CUtensorMap) <= _Alignof(lathep_tensor_map));
+#endif
 
 HOLD(sizeof(CUlaunchAttribute) == sizeof(lathep_launch_attribute));
 HOLD(offsetof(CUlaunchAttribute, id) == offsetof(lathep_launch_attribute, id));

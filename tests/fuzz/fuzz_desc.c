@@ -21,10 +21,10 @@ typedef struct field {
 
 static uint64_t tensor[64];
 
-static const field desc_fields[] = {DESC(num_heads),   DESC(kv_lora_rank), DESC(qk_rope_head_dim),
-                                    DESC(q_dtype),     DESC(kv_dtype),     DESC(out_dtype),
-                                    DESC(page_size),   DESC(max_batch),    DESC(max_q_len),
-                                    DESC(max_seq_len), DESC(mask),         DESC(lse_base)};
+static const field desc_fields[] = {
+    DESC(num_heads), DESC(kv_lora_rank), DESC(qk_rope_head_dim), DESC(q_dtype),   DESC(kv_dtype),
+    DESC(out_dtype), DESC(page_size),    DESC(max_batch),        DESC(max_q_len), DESC(max_seq_len),
+    DESC(mask),      DESC(lse_base),     DESC(num_sms)};
 
 static const field args_fields[] = {ARGS(batch),
                                     ARGS(q_len),
@@ -66,6 +66,58 @@ static void set_fields(fuzz_input *input, void *object, const field *fields, siz
       wide = wide == 0 ? 0 : (int64_t)(uintptr_t)((char *)tensor + (wide & 127));
     memcpy((char *)object + f->offset, f->size == 8 ? (void *)&wide : (void *)&narrow, f->size);
   }
+}
+
+static int encode(lathep_tensor_map *map, int type, unsigned rank, void *address,
+                  const uint64_t *dims, const uint64_t *strides, const unsigned *box,
+                  const unsigned *steps, int interleave, int swizzle, int promotion, int fill) {
+  (void)type, (void)address, (void)steps;
+  (void)interleave, (void)swizzle, (void)promotion, (void)fill;
+  memset(map, 0, sizeof *map);
+  for (unsigned i = 0; i < rank; i++) {
+    fuzz_expect(dims[i] > 0 && dims[i] <= 1ull << 32, "a map's dimension is out of range");
+    fuzz_expect(box[i] > 0 && box[i] <= 256, "a map's box is out of range");
+    fuzz_expect(i + 1 == rank || (strides[i] % 16 == 0 && strides[i] < 1ull << 40),
+                "a map's stride is out of range");
+  }
+  return 0;
+}
+
+// What a Hopper would run of the desc and these args: legal, or a reason.
+static void dispatch(const lathe_context *cpu, const lathe_decode_desc *desc,
+                     const lathe_decode_args *args) {
+  static lathep_candidates list; // too large for some stacks
+  lathe_context hopper = *cpu;
+  lathe_decode_plan plan;
+  lathe_decode_args filled;
+  lathep_tensor_map latent, rope;
+  struct lathep_decode_params params;
+  const lathep_variant *v = &plan.choice.decode;
+  lathe_status status;
+  memset(&plan, 0, sizeof plan);
+  hopper.backend = LATHE_BACKEND_CUDA;
+  hopper.device.major = 9;
+  hopper.device.num_sms = 132;
+  hopper.device.shared_optin = 232448;
+  hopper.cuda.cuTensorMapEncodeTiled = encode;
+  plan.context = &hopper;
+  status = lathep_decode_prepare(&hopper, desc, &plan.desc, &list, &plan.choice);
+  fuzz_expect_status(status);
+  if (status)
+    return;
+  fuzz_expect(plan.choice.groups >= 1 && plan.choice.groups <= LATHEP_MAX_GROUPS &&
+                  plan.choice.merge_blocks >= 1 && plan.choice.merge_blocks <= 4 * 132 &&
+                  v->shared_bytes > 0 && v->shared_bytes <= 231424 && v->threads <= 512,
+              "a launch that no Hopper runs");
+  plan.choice.workspace_size = 0; // the caller's is anything
+  status = lathep_plan_args(&plan, args, &filled);
+  fuzz_expect_status(status);
+  if (status || !v->page)
+    return;
+  fuzz_expect(plan.desc.page_size % v->page == 0, "pages are cut by boxes");
+  filled.workspace = tensor;
+  lathep_decode_params_fill(&plan, &filled, &params);
+  fuzz_expect(!lathep_tensor_maps(&hopper, v, &params, &latent, &rope), "maps");
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
@@ -117,6 +169,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     fuzz_expect(filled.batch > 0 && filled.num_tokens > 0 && filled.q_len > 0, "an empty run");
     fuzz_expect(filled.kv_scale > 0 && filled.block_table_stride > 0, "a default is missing");
   }
+  dispatch(context, &desc, &args);
   status = lathep_decode_args_resolve(&desc, LATHE_BACKEND_CUDA, 256, &args, &filled);
   if (status != LATHE_STATUS_WORKSPACE_TOO_SMALL)
     fuzz_expect_status(status);

@@ -104,6 +104,52 @@ ParameterizedTest(family_case *f, jit, every_family, .timeout = 600) {
   test_end();
 }
 
+typedef struct hopper_case {
+  lathep_arch arch;
+  lathe_dtype q, out;
+} hopper_case;
+
+static hopper_case hopper[] = {
+    {LATHEP_ARCH_SM90, BF16, BF16}, {LATHEP_ARCH_SM90, BF16, F16},   {LATHEP_ARCH_SM90, F16, F16},
+    {LATHEP_ARCH_SM90, F16, BF16},  {LATHEP_ARCH_SM90A, BF16, BF16}, {LATHEP_ARCH_SM90A, BF16, F16},
+    {LATHEP_ARCH_SM90A, F16, F16},  {LATHEP_ARCH_SM90A, F16, BF16},
+};
+
+ParameterizedTestParameters(jit, every_hopper_family) {
+  return cr_make_param_array(hopper_case, hopper, sizeof hopper / sizeof hopper[0]);
+}
+
+// Every R, and L that the kernels cut differently, for Hopper; sm90 for what came after, too, where
+// its ring fits.
+ParameterizedTest(hopper_case *f, jit, every_hopper_family, .timeout = 600) {
+  static const int dims[][2] = {{512, 64}, {512, 0},  {256, 64},  {256, 32}, {320, 16},
+                                {192, 48}, {128, 64}, {384, 128}, {64, 64},  {512, 128}};
+  lathe_context *context;
+  int compiled = 0;
+  size_t a, d;
+  test_begin_real();
+  context = real_context();
+  for (a = 0; a < sizeof architectures / sizeof architectures[0]; a++)
+    for (d = 0; d < (f->q == f->out ? sizeof dims / sizeof dims[0] : 1); d++) {
+      lathe_decode_desc desc = real_desc(f->q, f->q, f->out, dims[d][0], dims[d][1], 64);
+      const int arch = architectures[a].arch;
+      lathep_variant variant;
+      char why[256];
+      if (!known(arch) || (arch != 90 && (arch < 90 || f->arch == LATHEP_ARCH_SM90A || d > 0)))
+        continue;
+      if (lathep_hopper_fit(f->arch, &desc, architectures[a].shared_optin, &variant, why,
+                            sizeof why)) {
+        cr_expect(arch == 120 || f->arch == LATHEP_ARCH_SM90A, "%s", why);
+        continue;
+      }
+      compile(context, &variant, arch, 0);
+      compiled++;
+    }
+  cr_expect(compiled > 0 || !known(90));
+  lathe_context_destroy(context);
+  test_end();
+}
+
 Test(jit, every_merge) {
   static const int ranks[] = {512, 256, 128, 320, 16};
   lathep_variant variant;
@@ -182,7 +228,8 @@ Test(jit, plan_from_cold_and_from_the_cache) {
   context = real_context();
   info = plan_info(context, &desc);
   cr_expect_eq(info.source, LATHE_KERNEL_SOURCE_NVRTC);
-  cr_expect_eq(strncmp(info.kernel, "decode_sm80_bf16_bf16_l256r32_m64", 33), 0, "%s", info.kernel);
+  cr_expect_eq(strncmp(info.kernel, "decode_sm90a_bf16_bf16_l256r32_m64", 34), 0, "%s",
+               info.kernel);
   cr_expect_eq(memcmp(cuda->image, "\177ELF", 4), 0);
   cr_expect_eq(cuda->loads, 2);
   cr_expect_eq(plan_info(context, &desc).source, LATHE_KERNEL_SOURCE_MEMORY);

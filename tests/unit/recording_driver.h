@@ -13,7 +13,16 @@ typedef struct recorded_launch {
   lathe_stream stream;
   int extended, programmatic; // by cuLaunchKernelEx; with the attribute
   struct lathep_decode_params params;
+  lathep_tensor_map maps[2]; // of a kernel that has them
 } recorded_launch;
+
+// What was asked of cuTensorMapEncodeTiled; `map` is filled with the number of the call.
+typedef struct recorded_map {
+  int type, interleave, swizzle, promotion, fill;
+  unsigned rank, box[5], steps[5];
+  const void *address;
+  uint64_t dims[5], strides[4];
+} recorded_map;
 
 static struct {
   recorded_launch launches[8];
@@ -24,6 +33,8 @@ static struct {
   int copy_code;
   int capturing, capture_code;
   int dynamic_shared; // what the attention kernel was allowed
+  recorded_map maps[8];
+  int num_maps, map_code;
 } recorded;
 
 // Handles: never dereferenced, only compared.
@@ -105,6 +116,32 @@ static int record_copy(void *to, lathep_device_ptr from, size_t bytes, lathe_str
   return recorded.copy_code;
 }
 
+static int record_map(lathep_tensor_map *map, int type, unsigned rank, void *address,
+                      const uint64_t *dims, const uint64_t *strides, const unsigned *box,
+                      const unsigned *steps, int interleave, int swizzle, int promotion, int fill) {
+  recorded_map *r = &recorded.maps[recorded.num_maps++ % 8];
+  unsigned i;
+  cr_assert_leq(rank, 5);
+  cr_expect_eq((uintptr_t)map % 64, 0);
+  memset(r, 0, sizeof *r);
+  for (i = 0; i < rank; i++) {
+    r->dims[i] = dims[i];
+    r->box[i] = box[i];
+    r->steps[i] = steps[i];
+    if (i + 1 < rank)
+      r->strides[i] = strides[i];
+  }
+  r->type = type;
+  r->rank = rank;
+  r->address = address;
+  r->interleave = interleave;
+  r->swizzle = swizzle;
+  r->promotion = promotion;
+  r->fill = fill;
+  memset(map, recorded.num_maps, sizeof *map);
+  return recorded.map_code;
+}
+
 static int record_launch(struct CUfunc_st *function, unsigned grid_x, unsigned grid_y,
                          unsigned grid_z, unsigned block_x, unsigned block_y, unsigned block_z,
                          unsigned shared_bytes, lathe_stream stream, void **params, void **extra) {
@@ -121,6 +158,10 @@ static int record_launch(struct CUfunc_st *function, unsigned grid_x, unsigned g
   launch->shared_bytes = shared_bytes;
   launch->stream = stream;
   launch->params = *(const struct lathep_decode_params *)params[0];
+  if (strncmp((const char *)(void *)function, "decode_sm90", 11) == 0) {
+    launch->maps[0] = *(const lathep_tensor_map *)params[1];
+    launch->maps[1] = *(const lathep_tensor_map *)params[2];
+  }
   return recorded.launch_code;
 }
 
@@ -158,6 +199,7 @@ static inline void record_driver(lathe_context *context, int major, int minor) {
   context->cuda.cuStreamIsCapturing = record_is_capturing;
   context->cuda.cuStreamSynchronize = record_synchronize;
   context->cuda.cuMemcpyDtoHAsync = record_copy;
+  context->cuda.cuTensorMapEncodeTiled = record_map;
   context->cuda.cuLaunchKernel = record_launch;
   context->cuda.cuLaunchKernelEx = record_launch_ex;
 }

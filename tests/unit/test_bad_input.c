@@ -71,6 +71,9 @@ ENVIRONMENT(cache_unknown, "LATHE_CACHE", "2", "give 0 or 1")
 ENVIRONMENT(check_unknown, "LATHE_CHECK", "on", "give 0 or 1")
 ENVIRONMENT(log_unknown, "LATHE_LOG", "everything", "give all, or some of")
 ENVIRONMENT(log_half_unknown, "LATHE_LOG", "jit,cach", "give all, or some of")
+ENVIRONMENT(kernel_unknown, "LATHE_KERNEL", "sm100", "give sm80, sm90, sm90a, or a name from docs/variants.md")
+ENVIRONMENT(kernel_half_a_name, "LATHE_KERNEL", "decode_sm90", "give sm80, sm90")
+ENVIRONMENT(kernel_that_merges, "LATHE_KERNEL", "merge_sm80_bf16_l512", "give sm80, sm90")
 ENVIRONMENT(log_with_a_gap, "LATHE_LOG", "jit,,cache", "give all, or some of")
 // clang-format on
 
@@ -90,7 +93,8 @@ Test(bad_context, null_info) {
 // The allocator gives out at the first, second ... allocation; nothing leaks, nothing is half made.
 Test(bad_context, allocator_returns_null) {
   int allowed, left, made = 0;
-  setenv("LATHE_DUMP_DIR", "/nowhere", 1); // one allocation more
+  setenv("LATHE_DUMP_DIR", "/nowhere", 1); // an allocation more each
+  setenv("LATHE_KERNEL", "sm80", 1);
   for (allowed = 0; allowed < 16 && !made; allowed++) {
     lathe_context_desc desc;
     lathe_context *context;
@@ -171,6 +175,7 @@ DESC(out_dtype_unknown, d.out_dtype = (lathe_dtype)64, INVALID, "out_dtype is 64
 DESC(out_dtype_e4m3, d.out_dtype = LATHE_DTYPE_E4M3, UNSUPPORTED, "out_dtype is e4m3; outputs are")
 DESC(out_dtype_f32, d.out_dtype = LATHE_DTYPE_F32, UNSUPPORTED, "out_dtype is f32")
 DESC(mask_unknown, d.mask = (lathe_mask)2, INVALID, "mask is 2")
+DESC(num_sms_negative, d.num_sms = -1, INVALID, "num_sms is -1; give the multiprocessors to size launches for (0: all of the device's), 0 or more")
 DESC(lse_base_unknown, d.lse_base = (lathe_lse_base)10, INVALID, "lse_base is 10")
 DESC_CUDA(lora_rank_not_of_16, d.kv_lora_rank = 500, UNSUPPORTED, "kv_lora_rank is 500; the CUDA kernels take multiples of 16 (512 is")
 DESC_CUDA(rope_dim_not_of_16, d.qk_rope_head_dim = 24, UNSUPPORTED, "qk_rope_head_dim is 24; the CUDA kernels take multiples of 16 (32 is")
@@ -182,7 +187,7 @@ Test(bad_desc, device_too_old) {
   lathe_decode_desc desc = good_desc();
   lathe_context *context = recording_context(7, 5);
   expect_refused(lathe_decode_check(context, &desc), UNSUPPORTED,
-                 "compute capability 7.5 and the portable sm80 kernels need 8.0 or later");
+                 "compute capability 7.5, and it needs 8.0 or later");
   lathe_context_destroy(context);
 }
 

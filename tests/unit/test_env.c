@@ -57,6 +57,12 @@ Test(env, paths) {
   env = read_env("LATHE_DUMP_DIR", "/d");
   cr_expect_str_eq(env.dump_dir, "/d");
   lathep_env_free(&env, &plain);
+  env = read_env("LATHE_KERNEL", "sm90a");
+  cr_expect_str_eq(env.kernel, "sm90a");
+  lathep_env_free(&env, &plain);
+  env = read_env("LATHE_KERNEL", "decode_sm80_bf16_bf16_l512r64_m64t64s2x1");
+  cr_expect_str_eq(env.kernel, "decode_sm80_bf16_bf16_l512r64_m64t64s2x1");
+  lathep_env_free(&env, &plain);
   env = read_env("LATHE_NVRTC_LIB", "/n");
   cr_expect_str_eq(env.nvrtc_lib, "/n");
   lathep_env_free(&env, &plain);
@@ -84,6 +90,11 @@ static const char *const refused[][3] = {
     {"LATHE_JIT", "01", "LATHE_JIT is \"01\"; give"},
     {"LATHE_CACHE", "off", "LATHE_CACHE is \"off\"; give 0 or 1"},
     {"LATHE_CHECK", "true", "LATHE_CHECK is \"true\"; give 0 or 1"},
+    {"LATHE_KERNEL", "fast", "LATHE_KERNEL is \"fast\"; give sm80, sm90, sm90a, or a name"},
+    {"LATHE_KERNEL", "sm9", "LATHE_KERNEL is \"sm9\"; give"},
+    {"LATHE_KERNEL", "sm90ab", "LATHE_KERNEL is \"sm90ab\"; give"},
+    {"LATHE_KERNEL", "decode_", "LATHE_KERNEL is \"decode_\"; give"},
+    {"LATHE_KERNEL", "decode_sm75_bf16_bf16", "LATHE_KERNEL is \"decode_sm75_bf16_bf16\"; give"},
     {"LATHE_LOG", "jit,foo", "LATHE_LOG is \"jit,foo\"; give all, or some of dispatch, jit"},
     {"LATHE_LOG", "jit,", "LATHE_LOG is \"jit,\"; give"},
     {"LATHE_LOG", ",", "LATHE_LOG is \",\"; give"},

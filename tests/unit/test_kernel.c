@@ -339,7 +339,7 @@ Test(kernel, compilation_forbidden) {
   lathe_context *context;
   const lathep_kernel *kernel;
   lathe_kernel_source how;
-  lathep_variant merge;
+  lathep_variant merge, hopper = test_variant(512);
   test_begin_fakes();
   setenv("LATHE_JIT", "0", 1);
   context = make_context(&desc);
@@ -349,7 +349,13 @@ Test(kernel, compilation_forbidden) {
                    "[\"decode_sm80_bf16_bf16\"], l = 512, r = 64, rows = [16]");
   lathep_variant_merge(LATHE_DTYPE_F16, 320, &merge);
   expect_failed(lathep_kernel_get(context, &merge, &kernel, &how), LATHE_STATUS_JIT_DISABLED,
-                "a [[variant]] with families = [\"merge_sm80_f16\"], l = 320, or");
+                "a [[variant]] with families = [\"merge_sm80_f16\"], l = 320, or allow "
+                "compilation");
+  hopper.arch = LATHEP_ARCH_SM90A;
+  hopper.page = hopper.rows = 64;
+  expect_failed(lathep_kernel_get(context, &hopper, &kernel, &how), LATHE_STATUS_JIT_DISABLED,
+                "families = [\"decode_sm90a_bf16_bf16\"], l = 512, r = 64, rows = [64], or allow "
+                "compilation, or set LATHE_KERNEL=sm80");
   cr_expect_eq(nvrtc->compiles, 0);
   lathe_context_destroy(context);
   unsetenv("LATHE_JIT");
@@ -443,6 +449,29 @@ Test(kernel, nvrtc_that_does_not_know_the_device) {
   context = make_context(&desc);
   expect_no_kernel(context, LATHE_STATUS_NVRTC_UNAVAILABLE,
                    "knows no architecture from sm_80 to the device's sm_130");
+  lathe_context_destroy(context);
+  test_end();
+}
+
+// sm_89 is the newest that NVRTC knows: the portable kernel becomes PTX of that, Hopper's nothing.
+Test(kernel, nvrtc_too_old_for_hopper) {
+  lathe_context_desc desc = test_desc();
+  lathep_variant variant = test_variant(512);
+  const lathep_kernel *kernel;
+  lathe_kernel_source how;
+  lathe_context *context;
+  test_begin_fakes();
+  nvrtc->major = 11;
+  nvrtc->minor = 7;
+  nvrtc->num_archs = 4;
+  context = make_context(&desc);
+  get(context, 512, LATHE_KERNEL_SOURCE_NVRTC);
+  variant.arch = LATHEP_ARCH_SM90;
+  variant.page = 16;
+  expect_failed(lathep_kernel_get(context, &variant, &kernel, &how), LATHE_STATUS_NVRTC_UNAVAILABLE,
+                "compiles for compute_89 at most, and kernel decode_sm90_bf16_bf16_l512r64_"
+                "m16t32s2p16 needs sm_90; give an NVRTC of CUDA 12.0 or later");
+  cr_expect_eq(nvrtc->compiles, 1);
   lathe_context_destroy(context);
   test_end();
 }

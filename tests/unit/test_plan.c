@@ -44,9 +44,10 @@ Test(plan, cpu_info) {
   lathe_context_destroy(context);
 }
 
+// The portable kernel, on a device with the shared memory of Hopper that is none.
 Test(plan, geometry_of_deepseek_v3) {
   lathe_decode_desc desc = v3_desc(128, 1);
-  lathe_context *context = recording_context(9, 0);
+  lathe_context *context = recording_context(10, 0);
   lathe_decode_plan *plan = recorded_plan(context, &desc);
   lathe_decode_plan_info info = info_of(plan);
   cr_expect_eq(info.backend, LATHE_BACKEND_CUDA);
@@ -67,10 +68,36 @@ Test(plan, geometry_of_deepseek_v3) {
   lathe_context_destroy(context);
 }
 
-// What a plan of `heads` and `q_len` gets on 132 multiprocessors.
+Test(plan, geometry_of_deepseek_v3_on_hopper) {
+  lathe_decode_desc desc = v3_desc(128, 1);
+  lathe_context *context = recording_context(9, 0);
+  lathe_decode_plan *plan = recorded_plan(context, &desc);
+  lathe_decode_plan_info info = info_of(plan);
+  cr_expect_str_eq(info.kernel, "decode_sm90a_bf16_bf16_l512r64_m64t64s2p64");
+  cr_expect_str_eq(info.merge_kernel, "merge_sm80_bf16_l512");
+  cr_expect_eq(info.threads, 512);
+  cr_expect_eq(info.blocks, 132);
+  cr_expect_eq(info.splits, 66);
+  cr_expect_eq(info.shared_bytes, 230400 + 256, "dynamic and static");
+  cr_expect_eq(recorded.dynamic_shared, 230400);
+  cr_expect_eq(info.workspace_size, 34603008 + 67584 + 1280);
+  lathe_decode_plan_destroy(plan);
+  desc.num_heads = 16;
+  plan = recorded_plan(context, &desc);
+  info = info_of(plan);
+  cr_expect_str_eq(info.kernel, "decode_sm90_bf16_bf16_l512r64_m16t64s11p16");
+  cr_expect_eq(info.threads, 288);
+  cr_expect_eq(info.blocks, 132);
+  cr_expect_eq(info.splits, 132);
+  cr_expect_eq(recorded.dynamic_shared, 227328);
+  lathe_decode_plan_destroy(plan);
+  lathe_context_destroy(context);
+}
+
+// What a plan of `heads` and `q_len` gets of the portable kernel on 132 multiprocessors.
 static void expect_geometry(int32_t heads, int32_t q_len, int row_tiles, int groups) {
   lathe_decode_desc desc = v3_desc(heads, q_len);
-  lathe_context *context = recording_context(9, 0);
+  lathe_context *context = recording_context(10, 0);
   lathe_decode_plan *plan = recorded_plan(context, &desc);
   lathe_decode_plan_info info = info_of(plan);
   cr_expect_eq(info.blocks, row_tiles * groups, "%d heads, %d tokens: %d blocks", (int)heads,
@@ -103,9 +130,39 @@ Test(plan, groups_are_bounded) {
   lathe_decode_desc desc = v3_desc(16, 1);
   lathe_context *context = recording_context(9, 0);
   lathe_decode_plan *plan;
-  context->device.num_sms = 1000;
+  context->device.num_sms = 2000;
   plan = recorded_plan(context, &desc);
   cr_expect_eq(info_of(plan).splits, 1024);
+  lathe_decode_plan_destroy(plan);
+  lathe_context_destroy(context);
+}
+
+// A plan that leaves multiprocessors to others.
+Test(plan, num_sms) {
+  lathe_decode_desc desc = v3_desc(128, 1);
+  lathe_context *context = recording_context(9, 0);
+  lathe_decode_plan *plan;
+  size_t all;
+  plan = recorded_plan(context, &desc);
+  all = lathe_decode_workspace_size(plan);
+  cr_expect_eq(plan->choice.merge_blocks, 4 * 132);
+  lathe_decode_plan_destroy(plan);
+  desc.num_sms = 66;
+  plan = recorded_plan(context, &desc);
+  cr_expect_eq(info_of(plan).blocks, 66);
+  cr_expect_eq(info_of(plan).splits, 33);
+  cr_expect_eq(plan->choice.merge_blocks, 4 * 66);
+  cr_expect_eq(lathe_decode_workspace_size(plan), all / 2 + 128, "the table is rounded up");
+  lathe_decode_plan_destroy(plan);
+  desc.num_sms = 1;
+  plan = recorded_plan(context, &desc);
+  cr_expect_eq(info_of(plan).splits, 1);
+  cr_expect_eq(info_of(plan).blocks, 2, "one group of both row tiles");
+  lathe_decode_plan_destroy(plan);
+  desc.num_sms = 133; // more than there are
+  plan = recorded_plan(context, &desc);
+  cr_expect_eq(info_of(plan).blocks, 132);
+  cr_expect_eq(lathe_decode_workspace_size(plan), all);
   lathe_decode_plan_destroy(plan);
   lathe_context_destroy(context);
 }
@@ -135,15 +192,15 @@ Test(plan, candidates_say_why) {
 
 typedef struct log_lines {
   int count;
-  char topic[4][32], text[4][256];
+  char topic[8][32], text[8][256];
 } log_lines;
 
 static void keep_line(const char *topic, const char *message, void *user_data) {
   log_lines *lines = (log_lines *)user_data;
   if (strcmp(topic, "dispatch") != 0)
     return;
-  snprintf(lines->topic[lines->count % 4], 32, "%s", topic);
-  snprintf(lines->text[lines->count++ % 4], 256, "%s", message);
+  snprintf(lines->topic[lines->count % 8], 32, "%s", topic);
+  snprintf(lines->text[lines->count++ % 8], 256, "%s", message);
 }
 
 Test(plan, dispatch_topic_has_a_line_per_candidate) {
@@ -160,10 +217,14 @@ Test(plan, dispatch_topic_has_a_line_per_candidate) {
   record_driver(context, 9, 0);
   context->device.shared_optin = 166912;
   cr_assert_eq(lathe_decode_check(context, &desc), LATHE_STATUS_OK);
-  cr_assert_eq(lines.count, 2);
-  cr_expect_str_eq(lines.text[0], "decode_sm80_bf16_bf16_l512r64_m64t64s2x1: passed over: needs "
+  cr_assert_eq(lines.count, 4);
+  cr_expect_str_eq(lines.text[0], "decode_sm90_bf16_bf16: passed over: num_heads x max_q_len is "
+                                  "128, and it is taken for up to 16");
+  cr_expect_str_eq(lines.text[1], "decode_sm90a_bf16_bf16_l512r64_m64t64s2p64: passed over: needs "
+                                  "230400 of 165888 bytes of shared memory");
+  cr_expect_str_eq(lines.text[2], "decode_sm80_bf16_bf16_l512r64_m64t64s2x1: passed over: needs "
                                   "231424 of 165888 bytes of shared memory");
-  cr_expect_str_eq(lines.text[1],
+  cr_expect_str_eq(lines.text[3],
                    "decode_sm80_bf16_bf16_l512r64_m64t32s2x1: taken: 154624 bytes of "
                    "shared memory, 256 threads");
   lathe_context_destroy(context);

@@ -20,6 +20,18 @@ static lathe_decode_desc make_desc(lathe_dtype q, lathe_dtype kv, lathe_dtype ou
   return desc;
 }
 
+static lathep_variant sized(lathep_arch arch, const lathe_decode_desc *desc, int rows, int tokens,
+                            int stages, int ctas, int page) {
+  lathep_variant v;
+  lathep_variant_decode(arch, desc, &v);
+  v.rows = rows;
+  v.tokens = tokens;
+  v.stages = stages;
+  v.ctas = ctas;
+  v.page = page;
+  return v;
+}
+
 static lathe_status choose(const lathe_decode_desc *desc, int64_t rows, int limit,
                            lathep_variant *v) {
   char reason[128];
@@ -41,18 +53,8 @@ static const char *chosen(lathe_dtype kv, int l, int r, int64_t rows, int limit)
 
 Test(variant, name_and_family_of_equal_output) {
   char text[128];
-  lathep_variant v = {LATHEP_OP_DECODE,
-                      LATHE_DTYPE_BF16,
-                      LATHE_DTYPE_E4M3,
-                      LATHE_DTYPE_BF16,
-                      512,
-                      64,
-                      16,
-                      32,
-                      2,
-                      2,
-                      0,
-                      128};
+  lathe_decode_desc desc = make_desc(LATHE_DTYPE_BF16, LATHE_DTYPE_E4M3, LATHE_DTYPE_BF16, 512, 64);
+  lathep_variant v = sized(LATHEP_ARCH_SM80, &desc, 16, 32, 2, 2, 0);
   lathep_variant_name(&v, text, sizeof text);
   cr_expect_str_eq(text, "decode_sm80_bf16_e4m3_l512r64_m16t32s2x2");
   lathep_variant_family(&v, text, sizeof text);
@@ -61,18 +63,8 @@ Test(variant, name_and_family_of_equal_output) {
 
 Test(variant, name_and_family_of_other_output) {
   char text[128];
-  lathep_variant v = {LATHEP_OP_DECODE,
-                      LATHE_DTYPE_F16,
-                      LATHE_DTYPE_F16,
-                      LATHE_DTYPE_BF16,
-                      256,
-                      0,
-                      64,
-                      64,
-                      4,
-                      1,
-                      0,
-                      256};
+  lathe_decode_desc desc = make_desc(LATHE_DTYPE_F16, LATHE_DTYPE_F16, LATHE_DTYPE_BF16, 256, 0);
+  lathep_variant v = sized(LATHEP_ARCH_SM80, &desc, 64, 64, 4, 1, 0);
   lathep_variant_name(&v, text, sizeof text);
   cr_expect_str_eq(text, "decode_sm80_f16_f16_obf16_l256r0_m64t64s4x1");
   lathep_variant_family(&v, text, sizeof text);
@@ -283,7 +275,7 @@ Test(variant, walk_shows_every_tile_up_to_the_one_taken) {
   walked w = {0, 0, ""};
   lathep_variant v;
   char reason[128];
-  lathep_tile_walk(&desc, 128, SM86, &v, reason, sizeof reason, walk, &w);
+  lathep_tile_walk(&desc, 128, SM86, NULL, &v, reason, sizeof reason, walk, &w);
   cr_expect_eq(w.count, 6);
   cr_expect_eq(w.taken, 1);
   cr_expect_str_eq(w.last, "decode_sm80_bf16_bf16_l512r64_m32t16s3x1");

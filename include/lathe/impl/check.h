@@ -105,6 +105,9 @@ LATHEP_FN lathe_status lathep_decode_desc_check(const lathe_decode_desc *desc,
     status = lathep_check_size("max_seq_len", desc->max_seq_len, 1, LATHEP_MAX_ROWS,
                                "the most KV rows of a request");
   if (!status)
+    status = lathep_check_size("num_sms", desc->num_sms, 0, most,
+                               "the multiprocessors to size launches for (0: all of the device's)");
+  if (!status)
     status = lathep_check_dtypes(desc);
   if (status)
     return status;

@@ -7,16 +7,14 @@
 LATHEP_FN lathe_status lathep_decode_validate(lathe_decode_plan *plan,
                                               const lathe_decode_args *args, lathe_stream stream);
 
-// The programmatic attribute lets a kernel start while the one before it on the stream ends; both
-// synchronise where they must.
+// The driver copies what the kernel's arguments point to before it returns, as many as the kernel
+// has. The programmatic attribute lets a kernel start while the one before it on the stream ends;
+// both synchronise where they must.
 LATHEP_FN lathe_status lathep_launch(const lathe_context *context, const lathep_kernel *kernel,
                                      int blocks, int threads, int shared_bytes, lathe_stream stream,
-                                     const void *params, int programmatic) {
+                                     void **arguments, int programmatic) {
   const lathep_cuda *cuda = &context->cuda;
-  // The driver reads the parameter through the pointer and copies it before it returns.
-  void *arguments[1];
   int code;
-  arguments[0] = (void *)(uintptr_t)params;
   if (programmatic && cuda->cuLaunchKernelEx) {
     lathep_launch_attribute attribute;
     lathep_launch_config config;
@@ -162,14 +160,19 @@ LATHEP_FN lathe_status lathep_decode_enqueue(lathe_decode_plan *plan, const lath
   const lathe_context *context = plan->context;
   const lathep_variant *v = &plan->choice.decode;
   struct lathep_decode_params params;
-  lathe_status status;
+  lathep_tensor_map latent, rope;
+  void *arguments[] = {&params, &latent, &rope}; // the maps: of kernels that have them
+  lathe_status status = LATHE_STATUS_OK;
   lathep_decode_params_fill(plan, args, &params);
-  status = lathep_launch(context, plan->kernel, params.groups * params.row_tiles, v->threads,
-                         v->shared_bytes, stream, &params, 0);
+  if (v->page)
+    status = lathep_tensor_maps(context, v, &params, &latent, &rope);
+  if (!status)
+    status = lathep_launch(context, plan->kernel, params.groups * params.row_tiles, v->threads,
+                           v->shared_bytes, stream, arguments, 0);
   if (status || !plan->merge)
     return status;
-  return lathep_launch(context, plan->merge, LATHEP_MERGE_BLOCKS_PER_SM * context->device.num_sms,
-                       plan->choice.merge.threads, 0, stream, &params, context->device.major >= 9);
+  return lathep_launch(context, plan->merge, plan->choice.merge_blocks, plan->choice.merge.threads,
+                       0, stream, arguments, context->device.major >= 9);
 }
 
 LATHE_API lathe_status lathe_decode_run(lathe_decode_plan *plan, const lathe_decode_args *args,
@@ -180,8 +183,7 @@ LATHE_API lathe_status lathe_decode_run(lathe_decode_plan *plan, const lathe_dec
   if (!plan)
     return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
                        "plan is null; give one made by lathe_decode_plan_create()");
-  status = lathep_decode_args_resolve(&plan->desc, plan->context->backend,
-                                      plan->choice.workspace_size, args, &filled);
+  status = lathep_plan_args(plan, args, &filled);
   if (status)
     return status;
   if (plan->context->backend == LATHE_BACKEND_CPU) {

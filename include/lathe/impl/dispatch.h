@@ -4,7 +4,10 @@
 // tried in order, and says of every variant it considers why it passes it over. The same lines go
 // to the log (topic dispatch) and into the plan's info.
 
-enum { LATHEP_MAX_GROUPS = 1024 }; // of lathep_decode_params
+enum {
+  LATHEP_MAX_GROUPS = 1024,      // of lathep_decode_params
+  LATHEP_MERGE_BLOCKS_PER_SM = 4 // what registers let run at once
+};
 
 typedef struct lathep_candidates {
   const lathe_context *context; // for the log
@@ -27,22 +30,31 @@ typedef struct lathep_choice {
   lathep_variant decode, merge;
   int row_tiles; // tiles of decode.rows that num_heads * max_q_len rows fill
   int groups;    // parts the KV work is cut into; 1: nothing is split, merge is not launched
+  int merge_blocks;
   size_t partial_out_bytes, partial_lse_bytes, split_table_bytes; // rounded up to 256 each
   size_t workspace_size;
 } lathep_choice;
 
-// A policy fills choice->decode, or returns UNSUPPORTED with a reason to show if no later policy
-// takes the plan either.
-typedef struct lathep_policy {
-  const char *name;
-  int min_compute; // 10 * major + minor
-  lathe_status (*choose)(const lathe_context *, const lathe_decode_desc *, lathep_candidates *,
-                         lathep_variant *, char *reason, size_t reason_size);
-} lathep_policy;
+// What a policy is asked: its kernel for this desc on this device.
+typedef struct lathep_question {
+  const lathe_context *context;
+  const lathe_decode_desc *desc; // checked, defaults filled
+  const char *only;              // the one variant to give, by name; null: the best
+  lathep_candidates *list;
+} lathep_question;
+
+// A policy fills *variant, or returns UNSUPPORTED with a reason and what would work, to show if no
+// other policy takes the plan.
+typedef lathe_status (*lathep_policy_choose)(const lathep_question *question, lathep_arch arch,
+                                             lathep_variant *variant, char *reason,
+                                             size_t reason_size);
 
 LATHEP_FN void lathep_candidate_tile(void *user, const lathep_variant *variant, const char *why) {
-  char name[128], verdict[192];
-  lathep_variant_name(variant, name, sizeof name);
+  char name[128], verdict[320];
+  if (variant->rows)
+    lathep_variant_name(variant, name, sizeof name);
+  else
+    lathep_variant_family(variant, name, sizeof name);
   if (why)
     lathep_print(verdict, sizeof verdict, "passed over: %s", why);
   else
@@ -51,16 +63,20 @@ LATHEP_FN void lathep_candidate_tile(void *user, const lathep_variant *variant, 
   lathep_candidate((lathep_candidates *)user, name, verdict);
 }
 
-// mma.sync and cp.async, on everything from sm_80 on.
-LATHEP_FN lathe_status lathep_choose_portable(const lathe_context *context,
-                                              const lathe_decode_desc *desc,
-                                              lathep_candidates *list, lathep_variant *variant,
-                                              char *reason, size_t reason_size) {
+LATHEP_FN lathe_status lathep_choose_portable(const lathep_question *question, lathep_arch arch,
+                                              lathep_variant *variant, char *reason,
+                                              size_t reason_size) {
+  const lathe_decode_desc *desc = question->desc;
   char limit[128];
-  lathe_status status = lathep_tile_walk(desc, (int64_t)desc->num_heads * desc->max_q_len,
-                                         context->device.shared_optin, variant, limit, sizeof limit,
-                                         lathep_candidate_tile, list);
-  if (status)
+  lathe_status status = lathep_tile_walk(
+      desc, (int64_t)desc->num_heads * desc->max_q_len, question->context->device.shared_optin,
+      question->only, variant, limit, sizeof limit, lathep_candidate_tile, question->list);
+  (void)arch;
+  if (status && question->only && !limit[0])
+    lathep_print(reason, reason_size,
+                 "no tile of these dims has that name; give one of the names "
+                 "that the log shows (LATHE_LOG=dispatch)");
+  else if (status)
     lathep_print(
         reason, reason_size,
         "the smallest tile of kv_lora_rank %d + qk_rope_head_dim %d with a %s cache %s of a "
@@ -70,26 +86,73 @@ LATHEP_FN lathe_status lathep_choose_portable(const lathe_context *context,
   return status;
 }
 
+LATHEP_FN lathe_status lathep_choose_hopper(const lathep_question *question, lathep_arch arch,
+                                            lathep_variant *variant, char *reason,
+                                            size_t reason_size) {
+  const lathe_context *context = question->context;
+  const int driver = context->device.driver_version;
+  const char *fix = "give a desc that it takes";
+  char why[256], name[128];
+  lathe_status status = lathep_hopper_fit(arch, question->desc, context->device.shared_optin,
+                                          variant, why, sizeof why);
+  lathep_variant_name(variant, name, sizeof name);
+  if (!context->cuda.cuTensorMapEncodeTiled) {
+    status = LATHE_STATUS_UNSUPPORTED;
+    lathep_print(why, sizeof why, "the driver (CUDA %d.%d) has no cuTensorMapEncodeTiled",
+                 driver / 1000, driver % 1000 / 10);
+    fix = "install a driver of CUDA 12.0 or later";
+  } else if (!status && question->only && strcmp(question->only, name)) {
+    status = LATHE_STATUS_UNSUPPORTED;
+    lathep_print(why, sizeof why, "for this desc it is %s", name);
+    fix = "give that name";
+  }
+  lathep_candidate_tile(question->list, variant, status ? why : NULL);
+  if (status)
+    lathep_print(reason, reason_size, "%s; %s", why, fix);
+  return status;
+}
+
+// A way to write the kernel, the devices that it runs on, and the plans that it is taken for.
+typedef struct lathep_policy {
+  lathep_arch arch;
+  int runs_from, runs_to;   // compute capability, 10 * major + minor
+  int taken_from, taken_to; // the same
+  int max_rows;             // of num_heads * max_q_len
+  lathep_policy_choose choose;
+} lathep_policy;
+
+// THE table of dispatch, tried from the top: the first that takes a plan and can compute it does.
+// LATHE_KERNEL names a row, and then counts only where it runs.
+enum { LATHEP_EVERY = INT32_MAX };
 static const lathep_policy lathep_policies[] = {
-    {"portable sm80", 80, lathep_choose_portable},
+    // policy          runs on           taken on          rows up to
+    {LATHEP_ARCH_SM90, 90, LATHEP_EVERY, 90, 90, 16, lathep_choose_hopper},
+    {LATHEP_ARCH_SM90A, 90, 90, 90, 90, LATHEP_EVERY, lathep_choose_hopper},
+    {LATHEP_ARCH_SM80, 80, LATHEP_EVERY, 80, LATHEP_EVERY, LATHEP_EVERY, lathep_choose_portable},
 };
+enum { LATHEP_NUM_POLICIES = sizeof lathep_policies / sizeof lathep_policies[0] };
 
 LATHEP_FN size_t lathep_round_up(size_t bytes, size_t to) {
   return (bytes + to - 1) / to * to;
 }
 
-// The launch: as many blocks as the device runs at once, dealt to the row tiles; every group of
-// row_tiles blocks walks its share of the KV rows, and leaves at most two partial results.
+// The launch: as many blocks as the device, or desc->num_sms of it, runs at once, dealt to the row
+// tiles; every group of row_tiles blocks walks its share of the KV rows, and leaves at most two
+// partial results.
 LATHEP_FN void lathep_choice_launch(const lathe_context *context, const lathe_decode_desc *desc,
                                     lathep_choice *choice) {
   const lathep_variant *v = &choice->decode;
   int64_t rows = (int64_t)desc->num_heads * desc->max_q_len;
-  int64_t total = (int64_t)context->device.num_sms * v->ctas;
+  const int sms = desc->num_sms && desc->num_sms < context->device.num_sms
+                      ? desc->num_sms
+                      : context->device.num_sms;
+  int64_t total = (int64_t)sms * v->ctas;
   size_t slots;
   choice->row_tiles = (int)lathep_ceil_div(rows, v->rows);
   choice->groups = total > choice->row_tiles ? (int)(total / choice->row_tiles) : 1;
   if (choice->groups > LATHEP_MAX_GROUPS)
     choice->groups = LATHEP_MAX_GROUPS;
+  choice->merge_blocks = LATHEP_MERGE_BLOCKS_PER_SM * sms;
   slots = (size_t)2 * (size_t)choice->groups * (size_t)choice->row_tiles * (size_t)v->rows;
   choice->partial_out_bytes =
       lathep_round_up(slots * (size_t)v->l * sizeof(float), LATHEP_WORKSPACE_ALIGN);
@@ -100,11 +163,62 @@ LATHEP_FN void lathep_choice_launch(const lathe_context *context, const lathe_de
   lathep_variant_merge(desc->out_dtype, desc->kv_lora_rank, &choice->merge);
 }
 
-// Takes a checked desc. On failure lathe_last_error() gives the first policy's reason.
+// Does LATHE_KERNEL mean kernels of this family: by its policy's word, by its own name, or by that
+// of a variant, which *only then is?
+LATHEP_FN int lathep_kernel_named(const char *wanted, lathep_arch arch, const char *family,
+                                  const char **only) {
+  const size_t length = strlen(family);
+  *only = NULL;
+  if (!strcmp(wanted, lathep_arch_words[arch]) || !strcmp(wanted, family))
+    return 1;
+  if (strncmp(wanted, family, length) || strncmp(wanted + length, "_l", 2))
+    return 0;
+  *only = wanted;
+  return 1;
+}
+
+// Why a policy is not even asked; 0: it is.
+LATHEP_FN int lathep_policy_passed(const lathep_question *question, const lathep_policy *policy,
+                                   char *why, size_t why_size) {
+  const lathep_device *device = &question->context->device;
+  const int compute = 10 * device->major + device->minor;
+  const int64_t rows = (int64_t)question->desc->num_heads * question->desc->max_q_len;
+  if (compute < policy->runs_from || compute > policy->runs_to)
+    lathep_print(why, why_size, "the device has compute capability %d.%d, and it needs %d.%d%s",
+                 device->major, device->minor, policy->runs_from / 10, policy->runs_from % 10,
+                 policy->runs_to == LATHEP_EVERY ? " or later" : "");
+  else if (question->context->env.kernel)
+    return 0;
+  else if (compute < policy->taken_from || compute > policy->taken_to)
+    lathep_print(why, why_size, "the device has compute capability %d.%d, and it is taken on %d.%d",
+                 device->major, device->minor, policy->taken_from / 10, policy->taken_from % 10);
+  else if (rows > policy->max_rows)
+    lathep_print(why, why_size, "num_heads x max_q_len is %lld, and it is taken for up to %d",
+                 (long long)rows, policy->max_rows);
+  else
+    return 0;
+  return 1;
+}
+
+LATHEP_FN lathe_status lathep_policy_ask(lathep_question *question, const lathep_policy *policy,
+                                         lathep_variant *variant, char *reason,
+                                         size_t reason_size) {
+  char why[192];
+  lathep_variant_decode(policy->arch, question->desc, variant);
+  if (!lathep_policy_passed(question, policy, why, sizeof why))
+    return policy->choose(question, policy->arch, variant, reason, reason_size);
+  lathep_candidate_tile(question->list, variant, why);
+  lathep_print(reason, reason_size, "%s; use another device, or the CPU backend", why);
+  return LATHE_STATUS_UNSUPPORTED;
+}
+
+// Takes a checked desc. On failure lathe_last_error() gives the reason of the last policy asked,
+// which asks for least.
 LATHEP_FN lathe_status lathep_dispatch(const lathe_context *context, const lathe_decode_desc *desc,
                                        lathep_candidates *list, lathep_choice *choice) {
-  int compute = 10 * context->device.major + context->device.minor;
-  char reason[512] = "", why[192];
+  const char *wanted = context->env.kernel;
+  lathep_question question;
+  char reason[512] = "";
   size_t i;
   list->context = context;
   list->length = 0;
@@ -114,24 +228,30 @@ LATHEP_FN lathe_status lathep_dispatch(const lathe_context *context, const lathe
     lathep_candidate(list, "decode_cpu", "taken: the context is on the CPU backend");
     return LATHE_STATUS_OK;
   }
-  for (i = 0; i < sizeof lathep_policies / sizeof lathep_policies[0]; i++) {
+  question.context = context;
+  question.desc = desc;
+  question.only = NULL;
+  question.list = list;
+  for (i = 0; i < LATHEP_NUM_POLICIES; i++) {
     const lathep_policy *policy = &lathep_policies[i];
-    if (compute < policy->min_compute) {
-      lathep_print(why, sizeof why,
-                   "the device has compute capability %d.%d and the %s kernels need %d.%d or later",
-                   context->device.major, context->device.minor, policy->name,
-                   policy->min_compute / 10, policy->min_compute % 10);
-      lathep_candidate(list, policy->name, why);
-      if (!reason[0])
-        lathep_print(reason, sizeof reason, "%s; use the CPU backend or another device", why);
+    char family[64];
+    lathep_variant_decode(policy->arch, desc, &choice->decode);
+    lathep_variant_family(&choice->decode, family, sizeof family);
+    if (wanted && !lathep_kernel_named(wanted, policy->arch, family, &question.only)) {
+      lathep_candidate(list, family, "passed over: LATHE_KERNEL names another");
       continue;
     }
-    if (!policy->choose(context, desc, list, &choice->decode, reason[0] ? why : reason,
-                        reason[0] ? sizeof why : sizeof reason)) {
+    if (!lathep_policy_ask(&question, policy, &choice->decode, reason, sizeof reason)) {
       lathep_choice_launch(context, desc, choice);
       return LATHE_STATUS_OK;
     }
   }
+  if (wanted)
+    return lathep_fail(LATHE_STATUS_UNSUPPORTED,
+                       "LATHE_KERNEL is \"%s\", which does not compute this lathe_decode_desc on "
+                       "%s: %s, or unset LATHE_KERNEL",
+                       wanted, context->device.name,
+                       reason[0] ? reason : "it is a kernel of other types; give sm80");
   return lathep_fail(LATHE_STATUS_UNSUPPORTED,
                      "no kernel computes this lathe_decode_desc on %s: %s", context->device.name,
                      reason);

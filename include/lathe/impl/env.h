@@ -21,6 +21,9 @@
   X(LATHE_LOG, "all, or some of dispatch, jit, cache, launch, context with commas between",        \
     "none; all if the desc has a logger",                                                          \
     "what is logged, to the logger of the desc, else to stderr")                                   \
+  X(LATHE_KERNEL, "sm80, sm90, sm90a, or a name from docs/variants.md", "the fastest",             \
+    "the attention kernel of plans on a GPU, by its policy, its family or its full name; a plan "  \
+    "that it does not compute is refused")                                                         \
   X(LATHE_CHECK, "0 or 1", "0",                                                                    \
     "1: every run first checks lengths and block tables on the device, and waits for that")
 
@@ -29,7 +32,7 @@ typedef struct lathep_env {
   int jit, cache, check;
   int log_set; // LATHE_LOG is there
   unsigned topics;
-  char *cache_dir, *dump_dir, *nvrtc_lib; // null: not there
+  char *cache_dir, *dump_dir, *nvrtc_lib, *kernel; // null: not there
 } lathep_env;
 
 // One parser for each variable; what it returns is looked at by lathep_env_read alone.
@@ -87,6 +90,20 @@ LATHEP_ENV_PARSER(LATHE_NVRTC_LIB) {
   return lathep_parse_path(value, allocator, &env->nvrtc_lib);
 }
 
+// A policy's word, or "decode_", the word, "_" and more.
+LATHEP_ENV_PARSER(LATHE_KERNEL) {
+  const size_t prefix = strlen("decode_");
+  const char *word = strncmp(value, "decode_", prefix) ? value : value + prefix;
+  const char *end = strchr(word, '_');
+  const size_t length = word == value ? strlen(word) : end ? (size_t)(end - word) : 0;
+  size_t i;
+  for (i = 0; i < sizeof lathep_arch_words / sizeof lathep_arch_words[0]; i++)
+    if (strlen(lathep_arch_words[i]) == length && !strncmp(word, lathep_arch_words[i], length))
+      return lathep_copy_text(allocator, value, &env->kernel) ? LATHEP_PARSED_NO_MEMORY
+                                                              : LATHEP_PARSED;
+  return LATHEP_PARSED_NOT;
+}
+
 LATHEP_ENV_PARSER(LATHE_LOG) {
   unsigned topics = 0;
   for (;;) {
@@ -115,6 +132,7 @@ LATHEP_FN void lathep_env_free(lathep_env *env, const lathe_allocator *allocator
   lathep_free(allocator, env->cache_dir);
   lathep_free(allocator, env->dump_dir);
   lathep_free(allocator, env->nvrtc_lib);
+  lathep_free(allocator, env->kernel);
 }
 
 // Fills *env, which is zero. What is there must be freed after a failure too. An empty value is the

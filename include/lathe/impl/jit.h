@@ -47,6 +47,30 @@ LATHEP_FN lathe_status lathep_jit_target_choose(const lathep_nvrtc *nvrtc, int a
   return LATHE_STATUS_OK;
 }
 
+// The same for a kernel, whose instructions must be that target's.
+LATHEP_FN lathe_status lathep_jit_target_for(const lathe_context *context,
+                                             const lathep_variant *variant, const char *name,
+                                             lathep_jit_target *target) {
+  const lathep_nvrtc *nvrtc = &context->nvrtc;
+  const int arch = 10 * context->device.major + context->device.minor;
+  const int least = lathep_arch_compute(variant->arch);
+  lathe_status status = lathep_jit_target_choose(nvrtc, arch, target);
+  if (status)
+    return status;
+  if (target->arch < least)
+    return lathep_fail(LATHE_STATUS_NVRTC_UNAVAILABLE,
+                       "NVRTC %d.%d (%s) compiles for %s at most, and kernel %s needs sm_%d; give "
+                       "an NVRTC of CUDA 12.0 or later in LATHE_NVRTC_LIB, or set "
+                       "LATHE_KERNEL=sm80",
+                       nvrtc->major, nvrtc->minor, nvrtc->name, target->name, name, least);
+  if (target->ptx)
+    lathep_log(context, LATHEP_TOPIC_JIT,
+               "NVRTC %d.%d does not know sm_%d: PTX for %s, which the driver finishes; a newer "
+               "NVRTC may give faster kernels",
+               nvrtc->major, nvrtc->minor, arch, target->name);
+  return LATHE_STATUS_OK;
+}
+
 // For LATHE_DUMP_DIR; a file that cannot be written is a line of the log.
 LATHEP_FN void lathep_jit_dump(const lathe_context *context, const char *variant,
                                const char *suffix, const void *data, size_t size) {

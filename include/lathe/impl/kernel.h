@@ -188,8 +188,9 @@ LATHEP_FN lathe_status lathep_kernel_jit_disabled(const lathe_context *context,
                  variant->l, variant->r, variant->rows);
   return lathep_fail(LATHE_STATUS_JIT_DISABLED,
                      "kernel %s is in no table and no cache, and %s forbids to compile it; add to "
-                     "codegen/variants.toml a [[variant]] with %s, or allow compilation",
-                     kernel->name, context->jit_off, row);
+                     "codegen/variants.toml a [[variant]] with %s, or allow compilation%s",
+                     kernel->name, context->jit_off, row,
+                     variant->arch == LATHEP_ARCH_SM80 ? "" : ", or set LATHE_KERNEL=sm80");
 }
 
 LATHEP_FN lathe_status lathep_kernel_refused(const lathe_context *context,
@@ -216,19 +217,13 @@ LATHEP_FN lathe_status lathep_kernel_refused(const lathe_context *context,
 LATHEP_FN lathe_status lathep_kernel_build(lathe_context *context, const lathep_variant *variant,
                                            const char *source, lathep_kernel *kernel) {
   const lathep_nvrtc *nvrtc = &context->nvrtc;
-  int arch = 10 * context->device.major + context->device.minor;
   lathep_load_error error = {NULL, 0};
   lathep_jit_target target;
   lathep_image image;
   lathep_hash key;
-  lathe_status status = lathep_jit_target_choose(nvrtc, arch, &target);
+  lathe_status status = lathep_jit_target_for(context, variant, kernel->name, &target);
   if (status)
     return status;
-  if (target.ptx)
-    lathep_log(context, LATHEP_TOPIC_JIT,
-               "NVRTC %d.%d does not know sm_%d: PTX for %s, which the driver finishes; a newer "
-               "NVRTC may give faster kernels",
-               nvrtc->major, nvrtc->minor, arch, target.name);
   key = lathep_cache_key(source, target.options, LATHEP_JIT_OPTIONS, target.arch, nvrtc->major,
                          nvrtc->minor);
   if (lathep_cache_load(context, kernel->name, key, &image)) {

@@ -34,8 +34,19 @@ enum {
   // CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION
   LATHEP_LAUNCH_PROGRAMMATIC_STREAM_SERIALIZATION = 6,
 
+  LATHEP_TENSOR_MAP_F16 = 6,        // CU_TENSOR_MAP_DATA_TYPE_FLOAT16
+  LATHEP_TENSOR_MAP_BF16 = 9,       // CU_TENSOR_MAP_DATA_TYPE_BFLOAT16
+  LATHEP_TENSOR_MAP_PLAIN = 0,      // CU_TENSOR_MAP_INTERLEAVE_NONE
+  LATHEP_TENSOR_MAP_SWIZZLE128 = 3, // CU_TENSOR_MAP_SWIZZLE_128B
+  LATHEP_TENSOR_MAP_L2_256 = 3,     // CU_TENSOR_MAP_L2_PROMOTION_L2_256B
+  LATHEP_TENSOR_MAP_ZEROS = 0,      // CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE
+
   LATHEP_MIN_DRIVER = 11000 // the first to know sm_80
 };
+
+typedef struct lathep_tensor_map { // CUtensorMap
+  uint64_t opaque[16];
+} __attribute__((aligned(128))) lathep_tensor_map;
 
 typedef struct lathep_launch_attribute { // CUlaunchAttribute
   int id;
@@ -88,13 +99,18 @@ typedef struct lathep_launch_config { // CUlaunchConfig
   X(cuStreamSynchronize, "cuStreamSynchronize", (lathe_stream stream))
 
 // Null where the driver lacks them: launches go without the programmatic attribute, functions are
-// loaded by asking for their attributes, streams are taken as not capturing.
+// loaded by asking for their attributes, streams are taken as not capturing, kernels that want
+// tensor maps are passed over.
 #define LATHEP_CUDA_OPTIONAL(X)                                                                    \
   X(cuLaunchKernelEx, "cuLaunchKernelEx",                                                          \
     (const lathep_launch_config *config, struct CUfunc_st *function, void **arguments,             \
      void **extra))                                                                                \
   X(cuFuncLoad, "cuFuncLoad", (struct CUfunc_st * function))                                       \
-  X(cuStreamIsCapturing, "cuStreamIsCapturing", (lathe_stream stream, int *status))
+  X(cuStreamIsCapturing, "cuStreamIsCapturing", (lathe_stream stream, int *status))                \
+  X(cuTensorMapEncodeTiled, "cuTensorMapEncodeTiled",                                              \
+    (lathep_tensor_map * map, int type, unsigned rank, void *address, const uint64_t *dims,        \
+     const uint64_t *strides, const unsigned *box, const unsigned *steps, int interleave,          \
+     int swizzle, int promotion, int fill))
 
 typedef struct lathep_cuda {
   void *library;

@@ -157,8 +157,7 @@ LATHE_API lathe_status lathe_decode_validate(lathe_decode_plan *plan, const lath
   if (!plan)
     return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
                        "plan is null; give one made by lathe_decode_plan_create()");
-  status = lathep_decode_args_resolve(&plan->desc, plan->context->backend,
-                                      plan->choice.workspace_size, args, &filled);
+  status = lathep_plan_args(plan, args, &filled);
   if (status)
     return status;
   if (plan->context->backend == LATHE_BACKEND_CPU)
