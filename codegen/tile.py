@@ -36,7 +36,7 @@ class Tile:
 @dataclass(frozen=True)
 class Hopper:
     """The one tile of a family with tensor maps. slot: cache rows of a stage; other: shared memory besides
-    the query and the ring."""
+    the query and the ring, and probabilities: of each stage, without a rope part."""
     rows: int
     tokens: int
     threads: int
@@ -44,12 +44,13 @@ class Hopper:
     slot: int
     stages: range
     other: int
+    probabilities: int
     dims: range
 
 
 CHUNK = 64  # elements: rows are copied in chunks
-HOPPER = {"sm90": Hopper(16, 64, 288, 16, 16, range(8, 17), 4096 + 2048, range(64, 513, CHUNK)),
-          "sm90a": Hopper(64, 64, 512, 64, 64, range(2, 5), 8192 + 1024, range(128, 513, CHUNK))}
+HOPPER = {"sm90": Hopper(16, 64, 288, 16, 16, range(8, 17), 9216, 0, range(64, 513, CHUNK)),
+          "sm90a": Hopper(64, 64, 512, 64, 64, range(2, 5), 4096, 8192, range(128, 513, CHUNK))}
 HOPPER_ROPES = (0, 16, 32, 48, 64, 128)
 
 
@@ -96,7 +97,7 @@ def choose(l, r, kv_size, rows, optin):
 def hopper_bytes(arch, l, r, stages):
     t = HOPPER[arch]
     row = 2 * CHUNK * (-(-l // CHUNK) + -(-r // CHUNK))
-    return row * (t.rows + stages * t.slot) + t.other
+    return row * (t.rows + stages * t.slot) + t.other + (0 if r else stages * t.probabilities)
 
 
 def choose_hopper(arch, l, r, optin):

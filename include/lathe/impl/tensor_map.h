@@ -10,10 +10,9 @@ enum { LATHEP_TENSOR_MAP_RANK = 4 };
 
 // Chunks of the latent that one copy brings.
 LATHEP_FN int lathep_box_chunks(const lathep_variant *v) {
-  int chunks = lathep_chunks(v->l);
   if (v->arch == LATHEP_ARCH_SM90)
-    return chunks;
-  return chunks % 2 == 0 ? 2 : 1;
+    return lathep_chunks(v->l);
+  return v->l % (4 * LATHEP_CHUNK) == 0 ? 2 : 1;
 }
 
 LATHEP_FN lathe_status lathep_check_map_stride(const lathep_variant *v, const char *field,

@@ -157,20 +157,20 @@ LATHEP_FN lathe_status lathep_tile_choose(const lathe_decode_desc *desc, int64_t
 enum { LATHEP_CHUNK = 64, LATHEP_HOPPER_MAX_L = 512 }; // elements: rows are copied in chunks
 
 // One tile a family. Shared memory holds the query and the ring, rows padded to whole chunks, and
-// `other` bytes: the probabilities, the state of rows.
+// `other` bytes; and for each stage, where there is no rope part to lend its place, probabilities.
 typedef struct lathep_hopper_tile {
   lathep_arch arch;
   int rows, tokens, threads;
   int page; // rows of a page that are copied at once
   int slot; // cache rows of a stage
   int least_stages, most_stages;
-  int other;
+  int other, probabilities;
   int least_l;
 } lathep_hopper_tile;
 
 static const lathep_hopper_tile lathep_hopper_tiles[] = {
-    {LATHEP_ARCH_SM90, 16, 64, 288, 16, 16, 8, 16, 4096 + 2048, 64},
-    {LATHEP_ARCH_SM90A, 64, 64, 512, 64, 64, 2, 4, 8192 + 1024, 128},
+    {LATHEP_ARCH_SM90, 16, 64, 288, 16, 16, 8, 16, 9216, 0, 64},
+    {LATHEP_ARCH_SM90A, 64, 64, 512, 64, 64, 2, 4, 4096, 8192, 128},
 };
 
 LATHEP_FN int lathep_chunks(int elements) {
@@ -179,7 +179,8 @@ LATHEP_FN int lathep_chunks(int elements) {
 
 LATHEP_FN int lathep_hopper_bytes(const lathep_hopper_tile *tile, int l, int r, int stages) {
   int row = 2 * LATHEP_CHUNK * (lathep_chunks(l) + lathep_chunks(r));
-  return row * (tile->rows + stages * tile->slot) + tile->other;
+  return row * (tile->rows + stages * tile->slot) + tile->other +
+         (r == 0 ? stages * tile->probabilities : 0);
 }
 
 // What the family cannot compute, whatever the device; 0: nothing.
