@@ -118,6 +118,7 @@ typedef struct lathep_policy {
   int runs_from, runs_to;   // compute capability, 10 * major + minor
   int taken_from, taken_to; // the same
   int max_rows;             // of num_heads * max_q_len
+  int max_tokens;           // of max_batch * max_seq_len
   lathep_policy_choose choose;
 } lathep_policy;
 
@@ -125,10 +126,12 @@ typedef struct lathep_policy {
 // LATHE_KERNEL names a row, and then counts only where it runs.
 enum { LATHEP_EVERY = INT32_MAX };
 static const lathep_policy lathep_policies[] = {
-    // policy          runs on           taken on          rows up to
-    {LATHEP_ARCH_SM90, 90, LATHEP_EVERY, 90, 90, 16, lathep_choose_hopper},
-    {LATHEP_ARCH_SM90A, 90, 90, 90, 90, LATHEP_EVERY, lathep_choose_hopper},
-    {LATHEP_ARCH_SM80, 80, LATHEP_EVERY, 80, LATHEP_EVERY, LATHEP_EVERY, lathep_choose_portable},
+    // policy          runs on           taken on          rows up to    cache rows up to
+    {LATHEP_ARCH_SM90, 90, LATHEP_EVERY, 90, 90, 16, LATHEP_EVERY, lathep_choose_hopper},
+    {LATHEP_ARCH_SM90, 90, LATHEP_EVERY, 90, 90, 128, 8192, lathep_choose_hopper},
+    {LATHEP_ARCH_SM90A, 90, 90, 90, 90, LATHEP_EVERY, LATHEP_EVERY, lathep_choose_hopper},
+    {LATHEP_ARCH_SM80, 80, LATHEP_EVERY, 80, LATHEP_EVERY, LATHEP_EVERY, LATHEP_EVERY,
+     lathep_choose_portable},
 };
 enum { LATHEP_NUM_POLICIES = sizeof lathep_policies / sizeof lathep_policies[0] };
 
@@ -183,6 +186,7 @@ LATHEP_FN int lathep_policy_passed(const lathep_question *question, const lathep
   const lathep_device *device = &question->context->device;
   const int compute = 10 * device->major + device->minor;
   const int64_t rows = (int64_t)question->desc->num_heads * question->desc->max_q_len;
+  const int64_t tokens = (int64_t)question->desc->max_batch * question->desc->max_seq_len;
   if (compute < policy->runs_from || compute > policy->runs_to)
     lathep_print(why, why_size, "the device has compute capability %d.%d, and it needs %d.%d%s",
                  device->major, device->minor, policy->runs_from / 10, policy->runs_from % 10,
@@ -195,6 +199,10 @@ LATHEP_FN int lathep_policy_passed(const lathep_question *question, const lathep
   else if (rows > policy->max_rows)
     lathep_print(why, why_size, "num_heads x max_q_len is %lld, and it is taken for up to %d",
                  (long long)rows, policy->max_rows);
+  else if (tokens > policy->max_tokens)
+    lathep_print(why, why_size,
+                 "max_batch x max_seq_len is %lld, and for that many rows it is taken for up to %d",
+                 (long long)tokens, policy->max_tokens);
   else
     return 0;
   return 1;
