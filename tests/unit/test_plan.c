@@ -217,14 +217,17 @@ Test(plan, dispatch_topic_has_a_line_per_candidate) {
   record_driver(context, 9, 0);
   context->device.shared_optin = 166912;
   cr_assert_eq(lathe_decode_check(context, &desc), LATHE_STATUS_OK);
-  cr_assert_eq(lines.count, 4);
+  cr_assert_eq(lines.count, 5);
   cr_expect_str_eq(lines.text[0], "decode_sm90_bf16_bf16: passed over: num_heads x max_q_len is "
                                   "128, and it is taken for up to 16");
-  cr_expect_str_eq(lines.text[1], "decode_sm90a_bf16_bf16_l512r64_m64t64s2p64: passed over: needs "
+  cr_expect_str_eq(lines.text[1],
+                   "decode_sm90_bf16_bf16: passed over: max_batch x max_seq_len is 524288, and for "
+                   "that many rows it is taken for up to 8192");
+  cr_expect_str_eq(lines.text[2], "decode_sm90a_bf16_bf16_l512r64_m64t64s2p64: passed over: needs "
                                   "225280 of 165888 bytes of shared memory");
-  cr_expect_str_eq(lines.text[2], "decode_sm80_bf16_bf16_l512r64_m64t64s2x1: passed over: needs "
+  cr_expect_str_eq(lines.text[3], "decode_sm80_bf16_bf16_l512r64_m64t64s2x1: passed over: needs "
                                   "231424 of 165888 bytes of shared memory");
-  cr_expect_str_eq(lines.text[3],
+  cr_expect_str_eq(lines.text[4],
                    "decode_sm80_bf16_bf16_l512r64_m64t32s2x1: taken: 154624 bytes of "
                    "shared memory, 256 threads");
   lathe_context_destroy(context);

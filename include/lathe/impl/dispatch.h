@@ -196,10 +196,10 @@ LATHEP_FN int lathep_policy_passed(const lathep_question *question, const lathep
   else if (compute < policy->taken_from || compute > policy->taken_to)
     lathep_print(why, why_size, "the device has compute capability %d.%d, and it is taken on %d.%d",
                  device->major, device->minor, policy->taken_from / 10, policy->taken_from % 10);
-  else if (rows > policy->max_rows)
+  else if (policy->max_rows != LATHEP_EVERY && rows > policy->max_rows)
     lathep_print(why, why_size, "num_heads x max_q_len is %lld, and it is taken for up to %d",
                  (long long)rows, policy->max_rows);
-  else if (tokens > policy->max_tokens)
+  else if (policy->max_tokens != LATHEP_EVERY && tokens > policy->max_tokens)
     lathep_print(why, why_size,
                  "max_batch x max_seq_len is %lld, and for that many rows it is taken for up to %d",
                  (long long)tokens, policy->max_tokens);
