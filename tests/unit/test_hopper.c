@@ -47,7 +47,7 @@ Test(hopper, tiles_by_hand) {
   expect_tile(LATHEP_ARCH_SM90, 512, 64, SM90, "decode_sm90_bf16_bf16_l512r64_m16t64s11p16");
   expect_tile(LATHEP_ARCH_SM90A, 512, 64, SM90, "decode_sm90a_bf16_bf16_l512r64_m64t64s2p64");
   expect_tile(LATHEP_ARCH_SM90, 512, 0, SM90, "decode_sm90_bf16_bf16_l512r0_m16t64s12p16");
-  expect_tile(LATHEP_ARCH_SM90, 512, 128, SM90, "decode_sm90_bf16_bf16_l512r128_m16t64s10p16");
+  expect_tile(LATHEP_ARCH_SM90, 512, 128, SM90, "decode_sm90_bf16_bf16_l512r128_m16t64s9p16");
   expect_tile(LATHEP_ARCH_SM90, 64, 16, SM90, "decode_sm90_bf16_bf16_l64r16_m16t64s16p16");
   expect_tile(LATHEP_ARCH_SM90A, 256, 32, SM90, "decode_sm90a_bf16_bf16_l256r32_m64t64s4p64");
   expect_tile(LATHEP_ARCH_SM90A, 320, 64, SM90, "decode_sm90a_bf16_bf16_l320r64_m64t64s3p64");
@@ -56,8 +56,8 @@ Test(hopper, tiles_by_hand) {
 
 Test(hopper, tiles_that_do_not_exist) {
   expect_tile(LATHEP_ARCH_SM90A, 512, 128, SM90, "needs 249856 of 231424 bytes of shared memory");
-  expect_tile(LATHEP_ARCH_SM90, 512, 64, 101376, "needs 172032 of 100352 bytes of shared memory");
-  expect_tile(LATHEP_ARCH_SM90, 512, 64, 0, "needs 172032 of 0 bytes of shared memory");
+  expect_tile(LATHEP_ARCH_SM90, 512, 64, 101376, "needs 175104 of 100352 bytes of shared memory");
+  expect_tile(LATHEP_ARCH_SM90, 512, 64, 0, "needs 175104 of 0 bytes of shared memory");
   expect_tile(LATHEP_ARCH_SM90, 528, 64, SM90,
               "kv_lora_rank is 528, and it takes multiples of 64, 64 to 512");
   expect_tile(LATHEP_ARCH_SM90, 576, 64, SM90,
@@ -381,6 +381,12 @@ Test(maps, joined_cache) {
   cr_expect_eq(recorded.launches[0].grid[0], 132);
   cr_expect_eq(recorded.launches[0].shared_bytes, 225280);
   cr_expect_eq(recorded.launches[0].params.slot_rows, 128);
+  cr_expect_not(recorded.launches[0].programmatic);
+  cr_expect(recorded.launches[1].programmatic);
+  args.programmatic_launch = 1;
+  run_ok(&desc, &args);
+  cr_assert_eq(recorded.num_launches, 2);
+  cr_expect(recorded.launches[0].programmatic);
   cr_expect(recorded.launches[1].programmatic);
 }
 
@@ -395,6 +401,9 @@ Test(maps, few_rows) {
   expect_map(&recorded.maps[0], memory.kv, 64, 32, 8, NUM_PAGES, 1152, 32 * 1152, 16, 8);
   expect_map(&recorded.maps[1], memory.kv + 1024, 64, 32, 1, NUM_PAGES, 1152, 32 * 1152, 16, 1);
   cr_expect_eq(recorded.launches[0].block[0], 288);
+  args.programmatic_launch = 1;
+  run_ok(&desc, &args);
+  cr_expect(recorded.launches[0].programmatic);
 }
 
 Test(maps, cache_apart) {
