@@ -78,7 +78,11 @@ HOST = [
            "p->kpe_page_stride = args->kpe_page_stride * kv;", "p->kpe_page_stride = args->kpe_row_stride * kv;",
            ["plan"]),
     Mutant("programmatic_before_hopper", "the merge kernel is launched early where no kernel waits",
-           IMPL + "decode.h", "context->device.major >= 9", "context->device.major >= 8", ["plan"]),
+           IMPL + "kernel.h", "kernel->ptx_version >= 90", "kernel->ptx_version >= 80", ["plan"]),
+    Mutant("programmatic_unasked", "the attention kernel is always launched early", IMPL + "decode.h",
+           "args->programmatic_launch != 0", "1", ["plan"]),
+    Mutant("programmatic_on_any_device", "early launches are let through where no kernel waits", IMPL + "plan.h",
+           "  if (!wanted)\n", "  if (!wanted || context->device.major < 9)\n", ["bad input"]),
     Mutant("workspace_check_dropped", "a workspace that is too small is written past", IMPL + "args.h",
            "if (args->workspace_size < size)", "if (args->workspace_size + 1 == 0)", ["bad input"]),
     Mutant("entry_check_off_by_one", "page num_pages passes the validator", IMPL + "validate.h",
@@ -95,7 +99,7 @@ HOST = [
     Mutant("map_reach_unchecked", "a stride that a tensor map cannot hold is let through", IMPL + "tensor_map.h",
            "if (elements < limit)", "if (elements <= limit)", ["hopper"]),
     Mutant("map_box_too_tall", "a box has two chunks of a latent of odd ones", IMPL + "tensor_map.h",
-           "return chunks % 2 == 0 ? 2 : 1;", "return 2;", ["hopper"]),
+           "return v->l % (4 * LATHEP_CHUNK) == 0 ? 2 : 1;", "return 2;", ["hopper"]),
     Mutant("pages_cut_by_boxes", "pages that are no multiple of a box are copied by boxes", IMPL + "tile.h",
            "else if (desc->page_size % tile->page)", "else if (desc->page_size < tile->page)", ["hopper"]),
     Mutant("few_rows_off_by_one", "17 rows go to the kernel with tiles of 16", IMPL + "dispatch.h",
@@ -149,6 +153,119 @@ KERNEL = [
            ["grid", "stress"], race=True),
     Mutant("k_merge_does_not_wait", "parts are merged while they are written", "templates/merge_sm80.cuh.j2",
            "  wait_for_predecessors();\n", "", ["stress", "grid"]),
+    Mutant("k_decode_does_not_wait", "a run that is launched early reads at once", "templates/decode_sm80.cuh.j2",
+           "  wait_for_predecessors();\n", "", ["programmatic"]),
+
+    # what both of Hopper's kernels have
+    Mutant("hopper_causal_off_by_one", "a token does not see its own row", PARTS + "work.cuh.j2",
+           "p.causal ? length - tokens.count + 1 : length", "p.causal ? length - tokens.count : length", ["grid"]),
+    Mutant("hopper_slot_wrong", "a part that ends a request goes where one that begins it goes", PARTS + "work.cuh.j2",
+           "2 * group + (part.begin == 0)", "2 * group + 1", ["grid", "edges"]),
+    Mutant("hopper_lse_base_ignored", "a natural lse comes in base 2", PARTS + "destination.cuh.j2",
+           "lse * p.lse_scale", "lse", ["grid"]),
+
+    # the few-rows kernel
+    Mutant("few_does_not_wait", "a run that is launched early reads at once", "templates/decode_sm90.cuh.j2",
+           "  wait_for_predecessors();\n", "", ["programmatic"]),
+    Mutant("few_rescale_dropped", "output under an old reference keeps its size", PARTS + "few_softmax.cuh.j2",
+           "out[n][half * 2] *= shrink;", "out[n][half * 2] *= 1.0f;", ["edges", "grid"]),
+    Mutant("few_sum_rescale_dropped", "sums under an old reference keep their size", PARTS + "few_softmax.cuh.j2",
+           "state.sum[half] *= shrink;", "state.sum[half] *= 1.0f;", ["edges", "grid"]),
+    Mutant("few_vote_ignored", "no new reference is agreed on", PARTS + "few_softmax.cuh.j2",
+           "if (sync_any(CONSUMER_BARRIER, CONSUMERS * 32, high)) {",
+           "if (sync_any(CONSUMER_BARRIER, CONSUMERS * 32, false)) {", ["grid"]),
+    Mutant("few_tail_not_cleared", "V past the last row is multiplied by zero", PARTS + "few_output.cuh.j2",
+           "threadIdx.x % 16) >= rows)", "threadIdx.x % 16) >= rows + SLOT_TOKENS)", ["grid"]),
+    Mutant("few_page_row_dropped", "every slot is the first of its page", PARTS + "few_load.cuh.j2",
+           "next_row = position - index * p.page_size;", "next_row = 0;", ["edges", "grid"]),
+    Mutant("few_query_rows_reversed", "rows of the query are in another order than the output's",
+           PARTS + "few_load.cuh.j2", "head = r % p.num_heads;", "head = p.num_heads - 1 - r % p.num_heads;",
+           ["grid"]),
+    Mutant("few_rope_not_padded", "what lies behind a query's rope part is taken along", PARTS + "few_load.cuh.j2",
+           "piece < R / 8 ? bytes : 0", "bytes", ["grid"]),
+    Mutant("few_swap_dropped", "a warp of a pair leaves out the other's k steps", PARTS + "few_scores.cuh.j2",
+           "+ take[i];", "+ 0.0f * take[i];", ["grid"]),
+    Mutant("few_full_not_waited_for", "a slot is used before it has come in", "templates/decode_sm90.cuh.j2",
+           "        barrier_wait(full + mine.slot * 8, mine.parity);\n", "", ["stress", "grid"], race=True),
+    Mutant("few_released_too_early", "slots are refilled while they are read", "templates/decode_sm90.cuh.j2",
+           """      softmax_block(state, s, out, p.scale_log2, p_write + p_now, rest);
+
+      // Past the vote some warp has seen each slot full.
+      if (left >= TOKENS) {
+#pragma unroll
+        for (int i = 0; i < BLOCK_SLOTS; ++i) {
+          accumulate_slot(out, (p_read + p_now) ^ i * 32, values, at.plus(i).slot * SLOT_BYTES);
+        }
+        release(empty, at, BLOCK_SLOTS);
+""", """      if (left >= TOKENS) {
+        release(empty, at, BLOCK_SLOTS);
+      }
+      softmax_block(state, s, out, p.scale_log2, p_write + p_now, rest);
+      if (left >= TOKENS) {
+#pragma unroll
+        for (int i = 0; i < BLOCK_SLOTS; ++i) {
+          accumulate_slot(out, (p_read + p_now) ^ i * 32, values, at.plus(i).slot * SLOT_BYTES);
+        }
+""", ["stress", "edges", "grid"], race=True),
+
+    # the wide kernel
+    Mutant("wide_does_not_wait", "a run that is launched early reads at once", "templates/decode_sm90a.cuh.j2",
+           "  wait_for_predecessors();\n", "", ["programmatic"]),
+    Mutant("wide_rescale_dropped", "output under an old base keeps its size", PARTS + "wide_output.cuh.j2",
+           "out[box][i] *= i % 4 < 2 ? upper : lower;", "out[box][i] *= i % 4 < 2 ? upper : 1.0f;",
+           ["edges", "grid"]),
+    Mutant("wide_rescale_rows_swapped", "a row shrinks by what another one should", PARTS + "wide_output.cuh.j2",
+           "i % 4 < 2 ? upper : lower;", "i % 4 < 2 ? lower : upper;", ["edges", "grid"]),
+    Mutant("wide_base_not_handed_over", "a warpgroup goes on from its own last base", PARTS + "wide_softmax.cuh.j2",
+           "      base[0] = load_shared_float(s.base() + own_row() * 4);\n", "", ["grid", "edges"]),
+    Mutant("wide_sum_rescale_dropped", "sums under an old base keep their size", PARTS + "wide_softmax.cuh.j2",
+           "base[half] == mine[half] ? 1.0f : exp2_approx(mine[half] - base[half]);",
+           "base[half] == mine[half] ? 1.0f : exp2_approx(0.0f);", ["edges", "grid"]),
+    Mutant("wide_sums_of_one_warpgroup", "the sum of the even blocks stands for the odd ones', too",
+           PARTS + "wide_epilogue.cuh.j2", "load_shared_float(s.sums(i) + at)", "load_shared_float(s.sums(0) + at)",
+           ["edges"]),
+    Mutant("wide_bases_not_joined", "sums under two bases are added as they are", PARTS + "wide_epilogue.cuh.j2",
+           "base[i] == reached ? 1.0f : exp2_approx(base[i] - reached)", "base[i] == reached ? 1.0f : exp2_approx(0.0f)",
+           ["edges", "grid"]),
+    Mutant("wide_factor_of_another_row", "the lower rows are normalised as the upper ones",
+           "templates/decode_sm90a.cuh.j2", "load_shared_float(s.factor() + own_row() * 4 + 32);",
+           "load_shared_float(s.factor() + own_row() * 4);", ["grid"]),
+    Mutant("wide_tail_mask_off_by_one", "the row past the last is seen", PARTS + "wide_scores.cuh.j2",
+           ">= limit[i % 4 / 2]", "> limit[i % 4 / 2]", ["grid"]),
+    Mutant("wide_mask_starts_late", "the first block that needs a mask gets none", PARTS + "wide_scores.cuh.j2",
+           "if (block >= whole) {", "if (block > whole) {", ["grid"]),
+    Mutant("wide_rope_cut_short", "scores leave out a part of the rope part", PARTS + "wide_scores.cuh.j2",
+           "box == BOXES ? R / 16 :", "box == BOXES ? R / 32 :", ["grid"]),
+    Mutant("wide_tail_not_cleared", "V past the last row is multiplied by zero", "templates/decode_sm90a.cuh.j2",
+           "if ((block + 1) * TOKENS > part.seen) {", "if (block * TOKENS > part.seen) {", ["grid"]),
+    Mutant("wide_page_row_dropped", "every box is the first of its page", PARTS + "wide_load.cuh.j2",
+           "row = position - entry * p.page_size;", "row = 0;", ["grid"]),
+    Mutant("wide_query_rows_reversed", "rows of the query are in another order than the output's",
+           PARTS + "wide_load.cuh.j2", "valid ? r % p.num_heads : 0;",
+           "valid ? p.num_heads - 1 - r % p.num_heads : 0;", ["grid"]),
+    Mutant("wide_full_not_waited_for", "a box is used before it has come in", PARTS + "wide_scores.cuh.j2",
+           "    barrier_wait(s.ring.full(turn.stage, box), turn.parity);\n", "", ["stress", "grid"], race=True),
+    Mutant("wide_released_too_early", "boxes are refilled while they are multiplied", PARTS + "wide_output.cuh.j2",
+           """    if (box == COUNT - 1) {
+      wgmma_wait<0>();
+    } else {
+      wgmma_wait<1>();
+    }
+    if (leader) {
+      barrier_arrive(s.ring.empty(stage, first + box));
+    }
+""", """    if (leader) {
+      barrier_arrive(s.ring.empty(stage, first + box));
+    }
+    if (box == COUNT - 1) {
+      wgmma_wait<0>();
+    } else {
+      wgmma_wait<1>();
+    }
+""", ["stress", "edges", "grid"], race=True),
+    Mutant("wide_factor_not_waited_for", "output is normalised by the part before's factors",
+           "templates/decode_sm90a.cuh.j2", "    barrier_wait(s.factor_full(), given);\n", "", ["stress", "grid"],
+           race=True),
 ]
 for mutant in KERNEL:
     mutant.gpu = True

@@ -351,6 +351,11 @@ typedef struct lathe_decode_args {
 
   void *workspace;             /* lathe_decode_workspace_size() bytes, 256-byte aligned, any content */
   size_t workspace_size;
+
+  int32_t programmatic_launch; /* nonzero: the attention kernel may start while the kernel before it on
+                                  the stream ends; what that asks of the caller: see lathe_decode_run().
+                                  UNSUPPORTED below compute capability 9.0. The CPU has no stream and
+                                  does not read it */
 } lathe_decode_args;
 
 /* Says whether a plan can be made for `desc` here, before anything is compiled: OK, INVALID_ARGUMENT or
@@ -385,7 +390,20 @@ LATHE_API lathe_status lathe_decode_validate(lathe_decode_plan *plan,
        out = sum_j softmax(z)_j * v_j       v_j the first L elements of row j
    (DeepSeek-V2, arXiv 2405.04434, section 2.1, in the absorbed form). Enqueues one or two kernels on
    `stream` (null: the default stream) of the plan's CUDA context, which must be current or none be;
-   errors on the device surface at the caller's next synchronisation. Same inputs, same bits. */
+   errors on the device surface at the caller's next synchronisation. Same inputs, same bits.
+
+   args.programmatic_launch saves launch latency between kernels that follow each other, in a stream and
+   in a graph captured from one, by programmatic dependent launch: the attention kernel is enqueued with
+   CUDA's attribute for programmatic stream serialization, gets its barriers ready while the kernel
+   before it still runs, and reads and writes no global memory until that kernel is done and all its
+   writes can be seen: inputs, lengths and tables may come from it. It need not know of this; if it lets
+   its dependents start early (griddepcontrol.launch_dependents), nothing more is asked for. But
+   the wait is for that one kernel: if it was itself launched with the attribute, each of its blocks
+   must have waited (griddepcontrol.wait, cudaGridDependencySynchronize) before it ended, or what came
+   before it may still be running. Lathe's kernels do so; runs of any plans may follow each other, and
+   share a workspace, as without it. Thread and stream rules are the same.
+   After a run, programmatic or not, a kernel that you launch with the attribute must wait likewise
+   before it touches what the run reads or writes. */
 LATHE_API lathe_status lathe_decode_run(lathe_decode_plan *plan, const lathe_decode_args *args,
                                         lathe_stream stream);
 

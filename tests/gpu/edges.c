@@ -156,6 +156,28 @@ GPU_TEST(edges, scores_far_apart) {
     }
 }
 
+// The same in parts of many blocks, which few multiprocessors make of short requests: bases change
+// inside a part, and rings go round.
+GPU_TEST(edges, long_parts) {
+  static const int heads[] = {16, 20, 128};
+  int i, kind;
+  for (i = 0; i < 3; i++)
+    for (kind = PATTERN_RISING; kind <= PATTERN_HUGE; kind++) {
+      shape s = edge_shape(3, 1, heads[i], 450, 64);
+      problem p;
+      bench b;
+      s.pattern = (pattern)kind;
+      s.lengths = LENGTHS_UNEVEN;
+      s.seed = (unsigned long long)(40 + i * 4 + kind);
+      problem_make(&p, &s);
+      p.args.softmax_scale *= 10;
+      p.desc.num_sms = 1;
+      if (bench_run(&b, &p) == 0)
+        oracle_check(&p);
+      bench_end(&b, &p);
+    }
+}
+
 GPU_TEST(edges, many_requests_many_heads_long_requests) {
   static const struct {
     int batch, q_len, heads, kv_len, page;

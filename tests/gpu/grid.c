@@ -201,9 +201,10 @@ static void run_cases(const shape *shapes, int count) {
 static int small_cases(shape *shapes) {
   static const struct {
     int batch, q_len, heads, kv_len, page;
-  } sizes[] = {{2, 1, 9, 65, 16}, {1, 2, 16, 300, 64}, {3, 1, 40, 140, 8}, {1, 4, 32, 513, 64}};
+  } sizes[] = {{2, 1, 9, 65, 16},   {1, 2, 16, 300, 64}, {3, 1, 40, 140, 8},
+               {1, 4, 32, 513, 64}, {2, 1, 16, 130, 64}, {1, 1, 64, 300, 128}};
   int count = 0, i, k;
-  for (i = 0; i < 4; i++)
+  for (i = 0; i < 6; i++)
     for (k = 0; k < 4; k++) {
       int level[FACTORS] = {0};
       shape s;
@@ -213,10 +214,10 @@ static int small_cases(shape *shapes) {
       level[LENGTHS] = i % 3;
       level[RAGGED] = i == 3;
       level[SPLIT_Q] = level[SPLIT_KV] = i & 1;
-      level[WEIRD] = i >> 1;
+      level[WEIRD] = i > 1;
       level[LSE] = 1 + (k & 1);
       level[BOUNDED] = k & 1;
-      level[PATTERN] = i;
+      level[PATTERN] = i % 4;
       s = shape_of(level, (unsigned long long)(i * 4 + k));
       s.batch = sizes[i].batch;
       s.q_len = sizes[i].q_len;

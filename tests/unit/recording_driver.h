@@ -33,6 +33,7 @@ static struct {
   int copy_code;
   int capturing, capture_code;
   int dynamic_shared; // what the attention kernel was allowed
+  int ptx_version;    // of every kernel
   recorded_map maps[8];
   int num_maps, map_code;
 } recorded;
@@ -85,7 +86,10 @@ static int record_get_function(struct CUfunc_st **function, struct CUmod_st *mod
 
 static int record_get_attribute(int *value, int attribute, struct CUfunc_st *function) {
   cr_expect_not_null(function);
-  *value = attribute == 1 ? 256 : attribute == 4 ? 96 : 0; // static shared memory, registers
+  *value = attribute == 1   ? 256 // static shared memory
+           : attribute == 4 ? 96  // registers
+           : attribute == 5 ? recorded.ptx_version
+                            : 0;
   return 0;
 }
 
@@ -180,6 +184,7 @@ static int record_launch_ex(const lathep_launch_config *config, struct CUfunc_st
 // Turns a CPU context into one of a device like an H100 but for its compute capability.
 static inline void record_driver(lathe_context *context, int major, int minor) {
   memset(&recorded, 0, sizeof recorded);
+  recorded.ptx_version = 10 * major + minor;
   context->backend = LATHE_BACKEND_CUDA;
   context->env.check = 0; // whatever the environment says
   context->device.context = PLAN_CONTEXT;

@@ -357,6 +357,54 @@ ARGS_CUDA(out_in_workspace, a.out = memory.workspace + 1024, INVALID, "inside th
 ARGS_CUDA(seq_lens_in_workspace, a.seq_lens = (int32_t *)(void *)memory.workspace, INVALID, "seq_lens is at")
 // clang-format on
 
+// Of a device of capability `major`.0 whose kernels were compiled from PTX of `ptx_version`.
+static void refuse_programmatic(int major, int ptx_version, int launch_ex, const char *words) {
+  lathe_decode_desc desc = good_desc();
+  lathe_decode_args args = good_args();
+  lathe_context *context = recording_context(major, 0);
+  lathe_decode_plan *plan;
+  recorded.ptx_version = ptx_version;
+  context->device.driver_version = 11070;
+  if (!launch_ex)
+    context->cuda.cuLaunchKernelEx = NULL;
+  plan = recorded_plan(context, &desc);
+  args.programmatic_launch = 1;
+  expect_refused(lathe_decode_run(plan, &args, NULL), UNSUPPORTED, words);
+  expect_refused(lathe_decode_validate(plan, &args, NULL), UNSUPPORTED, words);
+  cr_expect_eq(recorded.num_launches, 0);
+  args.programmatic_launch = 0;
+  cr_expect_eq(lathe_decode_run(plan, &args, NULL), LATHE_STATUS_OK);
+  lathe_decode_plan_destroy(plan);
+  lathe_context_destroy(context);
+}
+
+Test(bad_args, programmatic_launch_before_hopper) {
+  refuse_programmatic(8, 80, 1,
+                      "lathe_decode_args.programmatic_launch is 1 and recording device has compute "
+                      "capability 8.0; leave it 0 below 9.0");
+}
+
+Test(bad_args, programmatic_launch_without_the_drivers_function) {
+  refuse_programmatic(9, 90, 0, "the driver (CUDA 11.7) has no cuLaunchKernelEx; leave it 0, or");
+}
+
+Test(bad_args, programmatic_launch_of_kernels_compiled_for_less) {
+  refuse_programmatic(9, 80, 1,
+                      "kernel decode_sm80_bf16_bf16_l32r16_m16t32s4x3 was compiled for compute "
+                      "capability 8.0; leave it 0, or");
+}
+
+Test(bad_args, programmatic_launch_means_nothing_to_the_cpu) {
+  lathe_decode_desc desc = good_desc();
+  lathe_decode_args args = good_args();
+  lathe_context *context = cpu_context();
+  lathe_decode_plan *plan = plan_of(context, &desc);
+  args.programmatic_launch = 1;
+  cr_expect_eq(lathe_decode_run(plan, &args, NULL), LATHE_STATUS_OK);
+  lathe_decode_plan_destroy(plan);
+  lathe_context_destroy(context);
+}
+
 Test(bad_args, null_args) {
   lathe_decode_desc desc = good_desc();
   refuse_args(LATHE_BACKEND_CUDA, &desc, NULL, INVALID, "args is null");

@@ -396,6 +396,12 @@ Test(maps, joined_cache) {
   cr_expect_eq(recorded.launches[0].grid[0], 132);
   cr_expect_eq(recorded.launches[0].shared_bytes, 225280);
   cr_expect_eq(recorded.launches[0].params.slot_rows, 128);
+  cr_expect_not(recorded.launches[0].programmatic);
+  cr_expect(recorded.launches[1].programmatic);
+  args.programmatic_launch = 1;
+  run_ok(&desc, &args);
+  cr_assert_eq(recorded.num_launches, 2);
+  cr_expect(recorded.launches[0].programmatic);
   cr_expect(recorded.launches[1].programmatic);
 }
 
@@ -410,6 +416,9 @@ Test(maps, few_rows) {
   expect_map(&recorded.maps[0], memory.kv, 64, 32, 8, NUM_PAGES, 1152, 32 * 1152, 16, 8);
   expect_map(&recorded.maps[1], memory.kv + 1024, 64, 32, 1, NUM_PAGES, 1152, 32 * 1152, 16, 1);
   cr_expect_eq(recorded.launches[0].block[0], 288);
+  args.programmatic_launch = 1;
+  run_ok(&desc, &args);
+  cr_expect(recorded.launches[0].programmatic);
 }
 
 Test(maps, cache_apart) {

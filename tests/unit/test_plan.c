@@ -294,6 +294,43 @@ Test(run, no_programmatic_launch_before_hopper) {
   end_step(s);
 }
 
+Test(run, no_programmatic_launch_of_a_kernel_that_cannot_wait) {
+  lathe_decode_desc desc = good_desc();
+  lathe_decode_args args = good_args();
+  step s;
+  s.context = recording_context(9, 0);
+  recorded.ptx_version = 80;
+  s.plan = recorded_plan(s.context, &desc);
+  recorded.current = PLAN_CONTEXT;
+  run_ok(s, &args);
+  cr_assert_eq(recorded.num_launches, 2);
+  cr_expect_not(recorded.launches[1].programmatic);
+  end_step(s);
+}
+
+Test(run, both_launches_programmatic_when_asked) {
+  lathe_decode_desc desc = good_desc();
+  lathe_decode_args args = good_args();
+  step s = make_step(9, &desc);
+  const recorded_launch *a = &recorded.launches[0], *ordinary = &recorded.launches[2];
+  args.programmatic_launch = 1;
+  run_ok(s, &args);
+  args.programmatic_launch = 0;
+  run_ok(s, &args);
+  cr_assert_eq(recorded.num_launches, 4);
+  cr_expect(a[0].extended && a[0].programmatic);
+  cr_expect(a[1].extended && a[1].programmatic);
+  cr_expect_not(ordinary[0].extended);
+  cr_expect(ordinary[1].programmatic);
+  cr_expect_eq(a[0].function, ordinary[0].function); // and nothing else of the launch differs
+  cr_expect_arr_eq(a[0].grid, ordinary[0].grid, sizeof a[0].grid);
+  cr_expect_arr_eq(a[0].block, ordinary[0].block, sizeof a[0].block);
+  cr_expect_eq(a[0].shared_bytes, ordinary[0].shared_bytes);
+  cr_expect_eq(a[0].stream, ordinary[0].stream);
+  cr_expect_eq(memcmp(&a[0].params, &ordinary[0].params, sizeof a[0].params), 0);
+  end_step(s);
+}
+
 Test(run, no_programmatic_launch_if_the_driver_has_none) {
   lathe_decode_desc desc = good_desc();
   lathe_decode_args args = good_args();
@@ -321,6 +358,11 @@ Test(run, one_launch_if_nothing_is_split) {
   run_ok(s, &args);
   cr_expect_eq(recorded.num_launches, 1);
   cr_expect_eq(recorded.launches[0].grid[0], 256);
+  cr_expect_not(recorded.launches[0].programmatic);
+  args.programmatic_launch = 1;
+  run_ok(s, &args);
+  cr_expect_eq(recorded.num_launches, 2);
+  cr_expect(recorded.launches[1].programmatic);
   end_step(s);
 }
 

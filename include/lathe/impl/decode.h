@@ -8,14 +8,15 @@ LATHEP_FN lathe_status lathep_decode_validate(lathe_decode_plan *plan,
                                               const lathe_decode_args *args, lathe_stream stream);
 
 // The driver copies what the kernel's arguments point to before it returns, as many as the kernel
-// has. The programmatic attribute lets a kernel start while the one before it on the stream ends;
-// both synchronise where they must.
+// has. With the programmatic attribute a kernel, which must wait on the device, may start while the
+// one before it on the stream ends.
 LATHEP_FN lathe_status lathep_launch(const lathe_context *context, const lathep_kernel *kernel,
                                      int blocks, int threads, int shared_bytes, lathe_stream stream,
                                      void **arguments, int programmatic) {
   const lathep_cuda *cuda = &context->cuda;
   int code;
-  if (programmatic && cuda->cuLaunchKernelEx) {
+  programmatic = programmatic && cuda->cuLaunchKernelEx;
+  if (programmatic) {
     lathep_launch_attribute attribute;
     lathep_launch_config config;
     memset(&attribute, 0, sizeof attribute);
@@ -155,6 +156,13 @@ LATHEP_FN int lathep_capturing(const lathe_context *context, lathe_stream stream
   return context->cuda.cuStreamIsCapturing(stream, &capturing) != 0 || capturing != 0;
 }
 
+// Why programmatic launches are safe. Both kernels let the next one of the stream start early, and
+// every thread of both, before it touches global memory, waits until the kernel before its own is
+// done and its writes can be seen. A kernel that is done has waited in all its blocks, so what came
+// before it was done first, and so on back to the last ordinary launch. Hence kernels overlap in
+// what they do before they wait, and in nothing else: the next run overwrites partials, split table
+// and outputs only after this run's merge has read and written all of them, whoever shares the
+// workspace, and whether or not this run has a merge.
 LATHEP_FN lathe_status lathep_decode_enqueue(lathe_decode_plan *plan, const lathe_decode_args *args,
                                              lathe_stream stream) {
   const lathe_context *context = plan->context;
@@ -168,11 +176,11 @@ LATHEP_FN lathe_status lathep_decode_enqueue(lathe_decode_plan *plan, const lath
     status = lathep_tensor_maps(context, v, &params, &latent, &rope);
   if (!status)
     status = lathep_launch(context, plan->kernel, params.groups * params.row_tiles, v->threads,
-                           v->shared_bytes, stream, arguments, 0);
+                           v->shared_bytes, stream, arguments, args->programmatic_launch != 0);
   if (status || !plan->merge)
     return status;
   return lathep_launch(context, plan->merge, plan->choice.merge_blocks, plan->choice.merge.threads,
-                       0, stream, arguments, context->device.major >= 9);
+                       0, stream, arguments, lathep_kernel_waits(plan->merge));
 }
 
 LATHE_API lathe_status lathe_decode_run(lathe_decode_plan *plan, const lathe_decode_args *args,

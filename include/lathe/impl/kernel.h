@@ -16,6 +16,12 @@ typedef struct lathep_kernel {
   struct lathep_kernel *next;
 } lathep_kernel;
 
+// Whether it waits for the kernel before it when launched with the programmatic attribute: PTX
+// below 9.0 has no such instruction, and kernels made from it run on later devices too.
+LATHEP_FN int lathep_kernel_waits(const lathep_kernel *kernel) {
+  return kernel->ptx_version >= 90;
+}
+
 // ---------------------------------------------------------------------------------------- loading
 
 // What a driver call that failed was about; `step` null: nothing failed.

@@ -34,6 +34,8 @@ LATHEP_FN lathe_status lathep_plan_args(const lathe_decode_plan *plan,
   const lathep_variant *v = &plan->choice.decode;
   lathe_status status = lathep_decode_args_resolve(&plan->desc, plan->context->backend,
                                                    plan->choice.workspace_size, args, filled);
+  if (!status && plan->context->backend == LATHE_BACKEND_CUDA)
+    status = lathep_check_programmatic(plan, filled->programmatic_launch);
   if (status || v->page == 0)
     return status;
   status = lathep_check_map_stride(v, "kv_row_stride", filled->kv_row_stride);
