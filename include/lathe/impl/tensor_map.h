@@ -8,8 +8,13 @@
 enum { LATHEP_TENSOR_MAP_RANK = 4 };
 #define LATHEP_TENSOR_MAP_STRIDE_LIMIT (INT64_C(1) << 40) // bytes; strides are below
 
-// Chunks of the latent that one copy brings.
-LATHEP_FN int lathep_box_chunks(const lathep_variant *v) {
+// Chunks that one copy brings. A copy lays its chunks one after the other, so the wide kernel, whose
+// chunks have 64 rows, gets pieces of them one by one.
+LATHEP_FN int lathep_box_chunks(const lathep_variant *v, int rope) {
+  if (v->arch == LATHEP_ARCH_SM90A && v->page < v->tokens)
+    return 1;
+  if (rope)
+    return lathep_chunks(v->r);
   if (v->arch == LATHEP_ARCH_SM90)
     return lathep_chunks(v->l);
   return v->l % (4 * LATHEP_CHUNK) == 0 ? 2 : 1;
@@ -88,12 +93,12 @@ LATHEP_FN lathe_status lathep_tensor_maps(const lathe_context *context, const la
                                           const struct lathep_decode_params *p,
                                           lathep_tensor_map *latent, lathep_tensor_map *rope) {
   lathe_status status = lathep_tensor_map_make(context, v, p, p->ckv, v->l, p->ckv_row_stride,
-                                               p->ckv_page_stride, lathep_box_chunks(v), latent);
+                                               p->ckv_page_stride, lathep_box_chunks(v, 0), latent);
   if (status)
     return status;
   if (v->r > 0)
     return lathep_tensor_map_make(context, v, p, p->kpe, v->r, p->kpe_row_stride,
-                                  p->kpe_page_stride, lathep_chunks(v->r), rope);
+                                  p->kpe_page_stride, lathep_box_chunks(v, 1), rope);
   *rope = *latent;
   return LATHE_STATUS_OK;
 }
