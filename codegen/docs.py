@@ -21,7 +21,7 @@ def variants(catalog):
     for row in catalog.rows:
         for family in row.families:
             tiles = " ".join(map(str, row.rows))
-            pages = " ".join(map(str, row.pages or family.pages[:1])) if family.op == "decode" else ""
+            pages = " ".join(map(str, row.pages or family.pages[:1]))
             rows.append((f"`{family.name}`", row.l, row.r if family.op == "decode" else "", tiles, pages,
                          "yes" if row.ptx else "", row.why))
     sizes = []

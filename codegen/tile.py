@@ -26,7 +26,7 @@ class Tile:
     ctas: int
     shared_bytes: int
     threads: int
-    page: int = 0  # the page size is a multiple of it; 0: any page size
+    page: int = 0  # rows of a page that are copied at once; sm80: 0
 
     @property
     def name(self):
@@ -40,6 +40,7 @@ class Hopper:
     rows: int
     tokens: int
     threads: int
+    row_threads: int  # besides, where page is 1: rows are copied by threads
     pages: tuple  # the most first
     slot: int
     stages: range
@@ -49,8 +50,8 @@ class Hopper:
 
 
 CHUNK = 64  # elements: rows are copied in chunks
-HOPPER = {"sm90": Hopper(16, 64, 288, (16,), 16, range(8, 17), 9216, 0, range(64, 513, CHUNK)),
-          "sm90a": Hopper(64, 64, 512, (64, 32, 16, 8), 64, range(2, 5), 4096, 8192, range(128, 513, CHUNK))}
+HOPPER = {"sm90": Hopper(16, 64, 288, 96, (16, 1), 16, range(8, 17), 9216, 0, range(64, 513, CHUNK)),
+          "sm90a": Hopper(64, 64, 512, 0, (64, 32, 16, 8), 64, range(2, 5), 4096, 8192, range(128, 513, CHUNK))}
 HOPPER_ROPES = (0, 16, 32, 48, 64, 128)
 
 
@@ -114,5 +115,5 @@ def choose_hopper(arch, l, r, optin, page):
     for stages in reversed(t.stages):
         size = hopper_bytes(arch, l, r, stages)
         if size <= limit(1, optin):
-            return Tile(t.rows, t.tokens, stages, 1, size, t.threads, page)
+            return Tile(t.rows, t.tokens, stages, 1, size, t.threads + (t.row_threads if page == 1 else 0), page)
     return None

@@ -3,7 +3,8 @@
 // What the library makes of a variant, for test_mirror.py to compare with what codegen/ makes of
 // it.
 //
-//     mirror tile   lines "arch q kv out l r rows page shared_limit": name, shared bytes and threads,
+//     mirror tile   lines "arch q kv out l r rows page shared_limit": name, shared bytes and
+//     threads,
 //                   or "-"
 //     mirror text   the same and lines "merge out l": length, newline, text of the NVRTC program
 #define LATHE_IMPLEMENTATION

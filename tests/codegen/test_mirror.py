@@ -36,7 +36,8 @@ def tiles(program):
         family = schema.Family('decode', arch, 'bf16', kv, 'bf16')
         for l in DIMS:
             portable = arch == 'sm80'
-            cases = list(itertools.product(ROPES, ROWS if portable else ROWS[:1], PAGES[:1] if portable else PAGES, LIMITS))
+            free = (ROWS, PAGES[:1]) if portable else (ROWS[:1], PAGES)
+            cases = list(itertools.product(ROPES, *free, LIMITS))
             got = mirror(program, 'tile', [f'{arch} bf16 {kv} bf16 {l} {r} {rows} {size} {limit}'
                                            for r, rows, size, limit in cases]).splitlines()
             wrong = []

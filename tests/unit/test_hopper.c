@@ -74,7 +74,7 @@ Test(hopper, tiles_that_do_not_exist) {
 Test(hopper, pages_in_pieces) {
   static const struct {
     int page_size, page;
-  } cases[] = {{8, 8},   {16, 16}, {24, 8},    {32, 32}, {40, 8},     {48, 16},
+  } cases[] = {{8, 8},   {16, 16}, {24, 8},   {32, 32}, {40, 8},     {48, 16},
                {64, 64}, {96, 32}, {128, 64}, {136, 8}, {65536, 64}, {192, 64}};
   size_t i;
   for (i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -88,6 +88,23 @@ Test(hopper, pages_in_pieces) {
   }
 }
 
+// The kernel for few rows copies what is no multiple of 16 row by row, with three warps more.
+Test(hopper, pages_row_by_row) {
+  static const int sizes[] = {1, 2, 8, 12, 15, 17, 24, 40, 100};
+  size_t i;
+  for (i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+    lathe_decode_desc desc = hopper_desc(512, 64, 16, sizes[i]);
+    lathep_variant v;
+    cr_expect_str_eq(fitted(LATHEP_ARCH_SM90, &desc, SM90, &v),
+                     "decode_sm90_bf16_bf16_l512r64_m16t64s11p1");
+    cr_expect_eq(v.threads, 384);
+    desc.page_size = 48;
+    cr_expect_str_eq(fitted(LATHEP_ARCH_SM90, &desc, SM90, &v),
+                     "decode_sm90_bf16_bf16_l512r64_m16t64s11p16");
+    cr_expect_eq(v.threads, 288);
+  }
+}
+
 Test(hopper, pages_that_cannot_be_copied) {
   lathe_decode_desc desc = hopper_desc(512, 64, 16, 12);
   lathep_variant v;
@@ -96,12 +113,6 @@ Test(hopper, pages_that_cannot_be_copied) {
   desc.page_size = 1;
   cr_expect_str_eq(fitted(LATHEP_ARCH_SM90A, &desc, SM90, &v),
                    "page_size is 1, and it takes multiples of 8");
-  desc.page_size = 40;
-  cr_expect_str_eq(fitted(LATHEP_ARCH_SM90, &desc, SM90, &v),
-                   "page_size is 40, and it takes multiples of 16");
-  desc.page_size = 8;
-  cr_expect_str_eq(fitted(LATHEP_ARCH_SM90, &desc, SM90, &v),
-                   "page_size is 8, and it takes multiples of 16");
   desc.page_size = 64;
   desc.kv_dtype = LATHE_DTYPE_E4M3;
   cr_expect_str_eq(fitted(LATHEP_ARCH_SM90, &desc, SM90, &v),
@@ -211,8 +222,7 @@ Test(dispatch, what_hopper_leaves_to_the_portable_kernel) {
   desc = hopper_desc(512, 64, 16, 16);
   expect_taken(&desc, "decode_sm90_bf16_bf16_l512r64_m16");
   desc = hopper_desc(512, 64, 16, 1);
-  expect_taken(&desc, "decode_sm80_bf16_bf16_l512r64_m16");
-  expect_line("decode_sm90_bf16_bf16: passed over: page_size is 1, and it takes multiples of 16\n");
+  expect_taken(&desc, "decode_sm90_bf16_bf16_l512r64_m16t64s11p1");
   desc = hopper_desc(512, 64, 16, 64);
   desc.kv_dtype = LATHE_DTYPE_E4M3;
   expect_taken(&desc, "decode_sm80_bf16_e4m3_l512r64_m16");
@@ -468,11 +478,20 @@ Test(maps, pages_in_pieces) {
 }
 
 Test(maps, of_no_other_kernel) {
-  lathe_decode_desc desc = hopper_desc(512, 64, 16, 1);
+  lathe_decode_desc desc = hopper_desc(512, 64, 128, 1);
   lathe_decode_args args = good_args();
   run_ok(&desc, &args);
   cr_expect_eq(recorded.num_maps, 0);
   cr_expect_eq(recorded.num_launches, 2);
+}
+
+Test(maps, none_where_rows_are_copied_one_by_one) {
+  lathe_decode_desc desc = hopper_desc(512, 64, 16, 3);
+  lathe_decode_args args = good_args();
+  args.kv_page_stride = INT64_C(1) << 39; // out of a map's reach
+  run_ok(&desc, &args);
+  cr_expect_eq(recorded.num_maps, 0);
+  cr_expect_eq(recorded.launches[0].block[0], 384);
 }
 
 // `change` spoils args: refused by run and by validate, before anything is enqueued.

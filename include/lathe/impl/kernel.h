@@ -186,8 +186,8 @@ LATHEP_FN lathe_status lathep_kernel_jit_disabled(const lathe_context *context,
   if (variant->op == LATHEP_OP_MERGE)
     lathep_print(row, sizeof row, "families = [\"%s\"], l = %d", family, variant->l);
   else
-    lathep_print(row, sizeof row, "families = [\"%s\"], l = %d, r = %d, rows = [%d]%s",
-                 family, variant->l, variant->r, variant->rows, pages);
+    lathep_print(row, sizeof row, "families = [\"%s\"], l = %d, r = %d, rows = [%d]%s", family,
+                 variant->l, variant->r, variant->rows, pages);
   return lathep_fail(LATHE_STATUS_JIT_DISABLED,
                      "kernel %s is in no table and no cache, and %s forbids to compile it; add to "
                      "codegen/variants.toml a [[variant]] with %s, or allow compilation%s",

@@ -5,11 +5,15 @@
 // page. What is outside reads as zeros, which is what page numbers outside the cache are to give,
 // and what columns past R are to hold.
 
+LATHEP_FN int lathep_uses_tensor_maps(const lathep_variant *v) {
+  return v->page > 1;
+}
+
 enum { LATHEP_TENSOR_MAP_RANK = 4 };
 #define LATHEP_TENSOR_MAP_STRIDE_LIMIT (INT64_C(1) << 40) // bytes; strides are below
 
-// Chunks that one copy brings. A copy lays its chunks one after the other, so the wide kernel, whose
-// chunks have 64 rows, gets pieces of them one by one.
+// Chunks that one copy brings. A copy lays its chunks one after the other, so the wide kernel,
+// whose chunks have 64 rows, gets pieces of them one by one.
 LATHEP_FN int lathep_box_chunks(const lathep_variant *v, int rope) {
   if (v->arch == LATHEP_ARCH_SM90A && v->page < v->tokens)
     return 1;
@@ -39,7 +43,7 @@ LATHEP_FN lathe_status lathep_plan_args(const lathe_decode_plan *plan,
   const lathep_variant *v = &plan->choice.decode;
   lathe_status status = lathep_decode_args_resolve(&plan->desc, plan->context->backend,
                                                    plan->choice.workspace_size, args, filled);
-  if (status || v->page == 0)
+  if (status || !lathep_uses_tensor_maps(v))
     return status;
   status = lathep_check_map_stride(v, "kv_row_stride", filled->kv_row_stride);
   if (!status)

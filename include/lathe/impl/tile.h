@@ -162,6 +162,7 @@ enum { LATHEP_HOPPER_PAGES = 4 };
 typedef struct lathep_hopper_tile {
   lathep_arch arch;
   int rows, tokens, threads;
+  int row_threads;                // besides, where page is 1: rows are copied by threads
   int pages[LATHEP_HOPPER_PAGES]; // rows of a page that are copied at once, one of these; then 0
   int slot;                       // cache rows of a stage
   int least_stages, most_stages;
@@ -170,8 +171,8 @@ typedef struct lathep_hopper_tile {
 } lathep_hopper_tile;
 
 static const lathep_hopper_tile lathep_hopper_tiles[] = {
-    {LATHEP_ARCH_SM90, 16, 64, 288, {16}, 16, 8, 16, 9216, 0, 64},
-    {LATHEP_ARCH_SM90A, 64, 64, 512, {64, 32, 16, 8}, 64, 2, 4, 4096, 8192, 128},
+    {LATHEP_ARCH_SM90, 16, 64, 288, 96, {16, 1}, 16, 8, 16, 9216, 0, 64},
+    {LATHEP_ARCH_SM90A, 64, 64, 512, 0, {64, 32, 16, 8}, 64, 2, 4, 4096, 8192, 128},
 };
 
 LATHEP_FN int lathep_chunks(int elements) {
@@ -228,8 +229,8 @@ LATHEP_FN lathe_status lathep_hopper_fit(lathep_arch arch, const lathe_decode_de
     return LATHE_STATUS_UNSUPPORTED;
   out->rows = tile->rows;
   out->tokens = tile->tokens;
-  out->threads = tile->threads;
   out->page = lathep_hopper_page(tile, desc->page_size);
+  out->threads = tile->threads + (out->page == 1 ? tile->row_threads : 0);
   out->ctas = 1;
   out->stages = tile->most_stages;
   while (out->stages > tile->least_stages &&
