@@ -21,11 +21,12 @@ def variants(catalog):
     for row in catalog.rows:
         for family in row.families:
             tiles = " ".join(map(str, row.rows))
-            rows.append((f"`{family.name}`", row.l, row.r if family.op == "decode" else "", tiles,
+            pages = " ".join(map(str, row.pages or family.pages[:1]))
+            rows.append((f"`{family.name}`", row.l, row.r if family.op == "decode" else "", tiles, pages,
                          "yes" if row.ptx else "", row.why))
     sizes = []
     for arch in tile.HOPPER:
-        t = tile.choose_hopper(arch, 512, 64, tile.SHARED_LIMIT[90])
+        t = tile.choose_hopper(arch, 512, 64, tile.SHARED_LIMIT[90], tile.HOPPER[arch].pages[0])
         sizes.append((f"`{arch}`", "any", "f16, bf16", "sm_90", f"`{t.name}`", f"{t.shared_bytes:,}"))
     for rows_total, label in ((16, "up to 16"), (32, "up to 32"), (64, "more")):
         for kv_size, cache in ((2, "f16, bf16"), (1, "e4m3")):
@@ -38,7 +39,7 @@ def variants(catalog):
             "any legal `kv_lora_rank` L and `qk_rope_head_dim` R.\n\n" +
             _table(("family", "query", "cache", "output"), families) +
             "\n## Built ahead of time\n\n" +
-            _table(("family", "L", "R", "row tiles", "PTX", "for"), rows) +
+            _table(("family", "L", "R", "row tiles", "page", "PTX", "for"), rows) +
             "\n## Tiles\n\nHow the work is cut for L = 512, R = 64, by rows = heads x query tokens and by the shared memory that a block "
             "may have. Which policy a plan gets is the table in `include/lathe/impl/dispatch.h`.\n\n" +
             _table(("policy", "rows", "cache", "architectures", "tile", "shared bytes"), sizes))

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Reads variants.toml and refuses what is wrong in it, naming row, field, value and what would do."""
 
+import itertools
 import tomllib
 from dataclasses import dataclass
 
@@ -47,14 +48,19 @@ class Family:
         return 1 if self.kv == "e4m3" else 2
 
     @property
+    def pages(self):
+        """Rows of a page that its kernels may copy at once, the most first; none of a family that takes any page."""
+        return tiles.HOPPER[self.arch].pages if self.arch in tiles.HOPPER else ()
+
+    @property
     def rows(self):
         """Its row tiles."""
         return (tiles.HOPPER[self.arch].rows,) if self.arch in tiles.HOPPER else ROWS
 
-    def tile(self, l, r, rows, optin):
-        """The tile for a device whose blocks may have `optin` bytes; None: none."""
+    def tile(self, l, r, rows, optin, page=None):
+        """The tile for a device whose blocks may have `optin` bytes; None: none. page: if not the first of pages."""
         if self.arch in tiles.HOPPER:
-            return tiles.choose_hopper(self.arch, l, r, optin)
+            return tiles.choose_hopper(self.arch, l, r, optin, page or self.pages[0])
         return tiles.choose(l, r, self.kv_size, rows, optin)
 
     def limits(self, archs):
@@ -97,6 +103,7 @@ class Row:
     l: int
     r: int
     rows: tuple
+    pages: tuple
     ptx: bool
     why: str
 
@@ -108,10 +115,9 @@ class Row:
                 v = Variant(family, self.l)
                 found[v.name] = v
                 continue
-            for rows in self.rows:
-                for optin in family.limits(archs):
-                    v = Variant(family, self.l, self.r, family.tile(self.l, self.r, rows, optin))
-                    found[v.name] = v
+            for rows, optin, page in itertools.product(self.rows, family.limits(archs), self.pages or (None,)):
+                v = Variant(family, self.l, self.r, family.tile(self.l, self.r, rows, optin, page))
+                found[v.name] = v
         return list(found.values())
 
 
@@ -177,6 +183,10 @@ def _sizes(where, family, table):
     l, r = table["l"], table["r"]
     for rows in table["rows"]:
         _one_of(f"{where}: {family.name}", "rows", rows, family.rows)
+    if "pages" in table and not family.pages:
+        raise SchemaError(f"{where}: pages has no meaning for {family.name}, which takes any; remove it")
+    for page in table.get("pages", ()):
+        _one_of(f"{where}: {family.name}", "pages", page, family.pages)
     if family.arch in tiles.HOPPER:
         dims = tiles.HOPPER[family.arch].dims
         if l not in dims:
@@ -192,7 +202,7 @@ def _sizes(where, family, table):
 
 def _row(i, table, families):
     where = f"variant {i} ({table.get('why', 'no why')!r})"
-    _fields(where, table, ("families", "l", "why"), ("r", "rows", "ptx"))
+    _fields(where, table, ("families", "l", "why"), ("r", "rows", "pages", "ptx"))
     _list(where, "families", table["families"], str)
     for name in table["families"]:
         _one_of(where, "families", name, tuple(families))
@@ -205,16 +215,17 @@ def _row(i, table, families):
         raise SchemaError(f"{where}: ptx = {table['ptx']!r}; give true or false")
     _size(where, "l", table["l"], 16)
     if of[0].op == "merge":
-        for field in ("r", "rows"):
+        for field in ("r", "rows", "pages"):
             if field in table:
                 raise SchemaError(f"{where}: {field} has no meaning for a merge kernel; remove it")
     else:
-        _fields(where, table, ("families", "l", "why", "r", "rows"), ("ptx",))
+        _fields(where, table, ("families", "l", "why", "r", "rows"), ("pages", "ptx"))
         _size(where, "r", table["r"], 0)
         _list(where, "rows", table["rows"], int)
+        _list(where, "pages", table.get("pages", [0]), int)
         for family in of:
             _sizes(where, family, table)
-    return Row(of, table["l"], table.get("r", 0), tuple(table.get("rows", ())),
+    return Row(of, table["l"], table.get("r", 0), tuple(table.get("rows", ())), tuple(table.get("pages", ())),
                table.get("ptx", False), table["why"])
 
 

@@ -26,7 +26,7 @@ class Tile:
     ctas: int
     shared_bytes: int
     threads: int
-    page: int = 0  # the page size is a multiple of it; 0: any page size
+    page: int = 0  # rows of a page that are copied at once; sm80: 0
 
     @property
     def name(self):
@@ -40,7 +40,8 @@ class Hopper:
     rows: int
     tokens: int
     threads: int
-    page: int
+    row_threads: int  # besides, where page is 1: rows are copied by threads
+    pages: tuple  # the most first
     slot: int
     stages: range
     other: int
@@ -49,8 +50,8 @@ class Hopper:
 
 
 CHUNK = 64  # elements: rows are copied in chunks
-HOPPER = {"sm90": Hopper(16, 64, 288, 16, 16, range(8, 17), 9216, 0, range(64, 513, CHUNK)),
-          "sm90a": Hopper(64, 64, 512, 64, 64, range(2, 5), 4096, 8192, range(128, 513, CHUNK))}
+HOPPER = {"sm90": Hopper(16, 64, 288, 96, (16, 1), 16, range(8, 17), 9216, 0, range(64, 513, CHUNK)),
+          "sm90a": Hopper(64, 64, 512, 0, (64, 32, 16, 8), 64, range(2, 5), 4096, 8192, range(128, 513, CHUNK))}
 HOPPER_ROPES = (0, 16, 32, 48, 64, 128)
 
 
@@ -100,13 +101,19 @@ def hopper_bytes(arch, l, r, stages):
     return row * (t.rows + stages * t.slot) + t.other + (0 if r else stages * t.probabilities)
 
 
-def choose_hopper(arch, l, r, optin):
-    """The tile of such a family, None where it computes no such dims or they do not fit."""
+def hopper_page(arch, page_size):
+    """Rows of a page that the family copies at once; None: it takes no such pages."""
+    return next((page for page in HOPPER[arch].pages if page_size % page == 0), None)
+
+
+def choose_hopper(arch, l, r, optin, page):
+    """The tile of such a family that copies `page` rows at once, None where it computes no such dims or they
+    do not fit."""
     t = HOPPER[arch]
-    if l not in t.dims or r not in HOPPER_ROPES:
+    if page not in t.pages or l not in t.dims or r not in HOPPER_ROPES:
         return None
     for stages in reversed(t.stages):
         size = hopper_bytes(arch, l, r, stages)
         if size <= limit(1, optin):
-            return Tile(t.rows, t.tokens, stages, 1, size, t.threads, t.page)
+            return Tile(t.rows, t.tokens, stages, 1, size, t.threads + (t.row_threads if page == 1 else 0), page)
     return None

@@ -39,7 +39,7 @@ REGISTERS, BLOCK_REGISTERS = 65536, 256  # of a multiprocessor; what each warp's
 
 def variants(catalog, l, r, target):
     """Every family of the target at one shape: all row tiles, and of a family that differs in nothing but the
-    output's type the largest, which has the fewest registers to spare."""
+    output's type the largest, which has the fewest registers to spare. Of DeepSeek's shape all pages too."""
     limit = tile.SHARED_LIMIT[cubins.arch(target)]
     found = {}
     for family in catalog.families:
@@ -48,9 +48,11 @@ def variants(catalog, l, r, target):
         if family.op == 'merge':
             found[family.name] = schema.Variant(family, l)
             continue
+        pages = family.pages if (l, r) == V3 and family.out == family.q else family.pages[:1]
         for rows in family.rows if family.out == family.q else family.rows[-1:]:
-            v = schema.Variant(family, l, r, family.tile(l, r, rows, limit))
-            found[v.name] = v
+            for page in pages or (None,):
+                v = schema.Variant(family, l, r, family.tile(l, r, rows, limit, page))
+                found[v.name] = v
     return list(found.values())
 
 

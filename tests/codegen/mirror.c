@@ -3,7 +3,8 @@
 // What the library makes of a variant, for test_mirror.py to compare with what codegen/ makes of
 // it.
 //
-//     mirror tile   lines "arch q kv out l r rows shared_limit": name, shared bytes and threads,
+//     mirror tile   lines "arch q kv out l r rows page shared_limit": name, shared bytes and
+//     threads,
 //                   or "-"
 //     mirror text   the same and lines "merge out l": length, newline, text of the NVRTC program
 #define LATHE_IMPLEMENTATION
@@ -24,19 +25,20 @@ int main(int argc, char **argv) {
   while (fgets(line, sizeof line, stdin)) {
     lathep_variant variant;
     lathe_decode_desc desc;
-    int l, r, shared_limit, fits = 1;
+    int l, r, page, shared_limit, fits = 1;
     long long rows;
     memset(&desc, 0, sizeof desc);
     if (sscanf(line, "merge %15s %d", out, &l) == 2) {
       lathep_variant_merge(dtype(out), l, &variant);
-    } else if (sscanf(line, "%15s %15s %15s %15s %d %d %lld %d", arch, q, kv, out, &l, &r, &rows,
-                      &shared_limit) == 8) {
+    } else if (sscanf(line, "%15s %15s %15s %15s %d %d %lld %d %d", arch, q, kv, out, &l, &r, &rows,
+                      &page, &shared_limit) == 9) {
       char reason[256];
       desc.q_dtype = dtype(q);
       desc.kv_dtype = dtype(kv);
       desc.out_dtype = dtype(out);
       desc.kv_lora_rank = l;
       desc.qk_rope_head_dim = r;
+      desc.page_size = page;
       if (!strcmp(arch, "sm80"))
         fits = !lathep_tile_choose(&desc, rows, shared_limit, &variant, reason, sizeof reason);
       else

@@ -21,6 +21,7 @@ import tile  # noqa: E402
 DIMS = [16, 32, 48, 64, 96, 112, 128, 160, 192, 208, 256, 320, 336, 384, 448, 512, 528, 576, 640, 768, 1024, 1040, 2048]
 ROPES = [0, 16, 32, 48, 64, 80, 128, 192, 512]
 ROWS = [1, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 128, 1000, 65536]
+PAGES = [1, 2, 8, 12, 16, 24, 32, 40, 48, 64, 96, 100, 128, 192]
 LIMITS = sorted({*tile.SHARED_LIMIT.values(), 49152, 65536, 98304, 101375, 101377, 166911, 200000, 262144})
 
 
@@ -34,15 +35,18 @@ def tiles(program):
     for arch, kv in (('sm80', 'bf16'), ('sm80', 'e4m3'), ('sm90', 'bf16'), ('sm90a', 'bf16')):
         family = schema.Family('decode', arch, 'bf16', kv, 'bf16')
         for l in DIMS:
-            cases = list(itertools.product(ROPES, ROWS if arch == 'sm80' else ROWS[:1], LIMITS))
-            got = mirror(program, 'tile', [f'{arch} bf16 {kv} bf16 {l} {r} {rows} {limit}'
-                                           for r, rows, limit in cases]).splitlines()
+            portable = arch == 'sm80'
+            free = (ROWS, PAGES[:1]) if portable else (ROWS[:1], PAGES)
+            cases = list(itertools.product(ROPES, *free, LIMITS))
+            got = mirror(program, 'tile', [f'{arch} bf16 {kv} bf16 {l} {r} {rows} {size} {limit}'
+                                           for r, rows, size, limit in cases]).splitlines()
             wrong = []
-            for (r, rows, limit), line in zip(cases, got, strict=True):
-                t = family.tile(l, r, rows, limit)
+            for (r, rows, size, limit), line in zip(cases, got, strict=True):
+                page = None if portable else tile.hopper_page(arch, size)
+                t = family.tile(l, r, rows, limit, page) if portable or page else None
                 want = f'{schema.Variant(family, l, r, t).name} {t.shared_bytes} {t.threads}' if t else '-'
                 if line != want:
-                    wrong.append(f'r={r} rows={rows} limit={limit}: C {line}, Python {want}')
+                    wrong.append(f'r={r} rows={rows} page_size={size} limit={limit}: C {line}, Python {want}')
             tap.check(not wrong, f'tiles of {arch}, {kv}, L = {l}: {len(cases)} cases agree', '\n'.join(wrong[:5]))
 
 
@@ -54,14 +58,15 @@ def texts(program, generated):
         for f in row.families:
             if f.op == 'merge':
                 jobs[f'merge {f.out} {row.l}'] = schema.Variant(f, row.l)
-            for rows, limit in itertools.product(row.rows, f.limits(tile.SHARED_LIMIT)):
-                jobs[f'{f.arch} {f.q} {f.kv} {f.out} {row.l} {row.r} {rows} {limit}'] = \
-                    schema.Variant(f, row.l, row.r, f.tile(row.l, row.r, rows, limit))
+            for rows, limit, page in itertools.product(row.rows, f.limits(tile.SHARED_LIMIT),
+                                                       row.pages or f.pages[:1] or (64,)):
+                jobs[f'{f.arch} {f.q} {f.kv} {f.out} {row.l} {row.r} {rows} {page} {limit}'] = \
+                    schema.Variant(f, row.l, row.r, f.tile(row.l, row.r, rows, limit, page))
     for f in catalog.families:
         if f.op == 'merge':
             jobs[f'merge {f.out} 48'] = schema.Variant(f, 48)
         else:
-            jobs[f'{f.arch} {f.q} {f.kv} {f.out} 320 64 40 232448'] = \
+            jobs[f'{f.arch} {f.q} {f.kv} {f.out} 320 64 40 64 232448'] = \
                 schema.Variant(f, 320, 64, f.tile(320, 64, 40, 232448))
     output = mirror(program, 'text', list(jobs)).encode()
     done = set()

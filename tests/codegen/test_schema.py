@@ -90,6 +90,13 @@ REFUSED = [
     ('dims that fit no ring of Hopper\'s', with_hopper('r = 64', 'r = 128'),
      ('variant 1', 'r = 128', 'decode_sm90a_bf16_bf16', '232448')),
     ('Hopper\'s kernel as PTX', with_hopper('why', 'ptx = true\nwhy'), ('variant 1', 'ptx = True', 'leave ptx out')),
+    ('pages that Hopper\'s kernel has not', with_hopper('why', 'pages = [64, 24]\nwhy'),
+     ('variant 1', 'decode_sm90a_bf16_bf16', 'pages = 24', '64, 32, 16, 8')),
+    ('pages as a number', with_hopper('why', 'pages = 64\nwhy'), ('variant 1', 'pages = 64', 'a list')),
+    ('pages twice', with_hopper('why', 'pages = [64, 64]\nwhy'), ('variant 1', 'pages', 'twice')),
+    ('no pages', with_hopper('why', 'pages = []\nwhy'), ('variant 1', 'pages = []')),
+    ('pages of the portable kernel', with_row('why', 'pages = [64]\nwhy'), ('variant 1', 'pages has no meaning')),
+    ('pages of a merge', toml(rows=(ROW, MERGE_ROW + 'pages = [64]\n')), ('variant 2', 'pages has no meaning')),
     ('no merge kernel for Hopper\'s', toml((HOPPER, MERGE), (HOPPER_ROW,)), ('variant 1', 'merge_sm80_bf16')),
     ('no merge kernel', toml(rows=(ROW,)), ('variant 1', 'merge_sm80_bf16', 'l = 512')),
     ('no merge kernel as PTX', with_row('why', 'ptx = true\nwhy'), ('variant 1', 'merge_sm80_bf16', 'with ptx')),
@@ -106,6 +113,8 @@ def main():
     catalog = schema.parse(with_hopper())
     names = [v.name for v in catalog.variants([90])]
     tap.check(names[0] == 'decode_sm90a_bf16_bf16_l512r64_m64t64s2p64', 'one of Hopper is read', names)
+    names = [v.name for v in schema.parse(with_hopper('why', 'pages = [8, 32]\nwhy')).variants([90])]
+    tap.check([name[-3:] for name in names[:2]] == ['p32', '2p8'], 'pages that are asked for', names)
     names = [v.name for v in catalog.variants([80, 100, 120])]
     tap.check(names == ['merge_sm80_bf16_l512'], 'which is for Hopper alone', names)
     for what, text, words in REFUSED:

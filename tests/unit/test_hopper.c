@@ -71,22 +71,49 @@ Test(hopper, tiles_that_do_not_exist) {
               "qk_rope_head_dim is 192, and it takes 0, 16, 32, 48, 64 and 128");
 }
 
+// The largest piece of a page that the kernel copies and that divides it.
+Test(hopper, pages_in_pieces) {
+  static const struct {
+    int page_size, page;
+  } cases[] = {{8, 8},   {16, 16}, {24, 8},   {32, 32}, {40, 8},     {48, 16},
+               {64, 64}, {96, 32}, {128, 64}, {136, 8}, {65536, 64}, {192, 64}};
+  size_t i;
+  for (i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    lathe_decode_desc desc = hopper_desc(512, 64, 128, cases[i].page_size);
+    char want[64];
+    lathep_variant v;
+    snprintf(want, sizeof want, "decode_sm90a_bf16_bf16_l512r64_m64t64s2p%d", cases[i].page);
+    cr_expect_str_eq(fitted(LATHEP_ARCH_SM90A, &desc, SM90, &v), want);
+    cr_expect_eq(v.shared_bytes, 225280);
+    cr_expect_eq(v.threads, 512);
+  }
+}
+
+// The kernel for few rows copies what is no multiple of 16 row by row, with three warps more.
+Test(hopper, pages_row_by_row) {
+  static const int sizes[] = {1, 2, 8, 12, 15, 17, 24, 40, 100};
+  size_t i;
+  for (i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+    lathe_decode_desc desc = hopper_desc(512, 64, 16, sizes[i]);
+    lathep_variant v;
+    cr_expect_str_eq(fitted(LATHEP_ARCH_SM90, &desc, SM90, &v),
+                     "decode_sm90_bf16_bf16_l512r64_m16t64s11p1");
+    cr_expect_eq(v.threads, 384);
+    desc.page_size = 48;
+    cr_expect_str_eq(fitted(LATHEP_ARCH_SM90, &desc, SM90, &v),
+                     "decode_sm90_bf16_bf16_l512r64_m16t64s11p16");
+    cr_expect_eq(v.threads, 288);
+  }
+}
+
 Test(hopper, pages_that_cannot_be_copied) {
-  lathe_decode_desc desc = hopper_desc(512, 64, 16, 48);
+  lathe_decode_desc desc = hopper_desc(512, 64, 16, 12);
   lathep_variant v;
-  cr_expect_str_eq(fitted(LATHEP_ARCH_SM90, &desc, SM90, &v),
-                   "decode_sm90_bf16_bf16_l512r64_m16t64s11p16");
   cr_expect_str_eq(fitted(LATHEP_ARCH_SM90A, &desc, SM90, &v),
-                   "page_size is 48, and it takes multiples of 64");
-  desc.page_size = 96;
+                   "page_size is 12, and it takes multiples of 8");
+  desc.page_size = 1;
   cr_expect_str_eq(fitted(LATHEP_ARCH_SM90A, &desc, SM90, &v),
-                   "page_size is 96, and it takes multiples of 64");
-  desc.page_size = 40;
-  cr_expect_str_eq(fitted(LATHEP_ARCH_SM90, &desc, SM90, &v),
-                   "page_size is 40, and it takes multiples of 16");
-  desc.page_size = 8;
-  cr_expect_str_eq(fitted(LATHEP_ARCH_SM90, &desc, SM90, &v),
-                   "page_size is 8, and it takes multiples of 16");
+                   "page_size is 1, and it takes multiples of 8");
   desc.page_size = 64;
   desc.kv_dtype = LATHE_DTYPE_E4M3;
   cr_expect_str_eq(fitted(LATHEP_ARCH_SM90, &desc, SM90, &v),
@@ -201,16 +228,16 @@ Test(dispatch, few_cache_rows_go_to_small_tiles) {
 
 Test(dispatch, what_hopper_leaves_to_the_portable_kernel) {
   lathe_decode_desc desc = hopper_desc(512, 64, 128, 16);
+  expect_taken(&desc, "decode_sm90a_bf16_bf16_l512r64_m64t64s2p16");
+  desc = hopper_desc(512, 64, 128, 1);
   expect_taken(&desc, "decode_sm80_bf16_bf16_l512r64_m64");
   expect_line("decode_sm90_bf16_bf16: passed over: num_heads x max_q_len is 128, and it is taken "
               "for up to 16\n");
-  expect_line("decode_sm90a_bf16_bf16: passed over: page_size is 16, and it takes multiples of "
-              "64\n");
+  expect_line("decode_sm90a_bf16_bf16: passed over: page_size is 1, and it takes multiples of 8\n");
   desc = hopper_desc(512, 64, 16, 16);
   expect_taken(&desc, "decode_sm90_bf16_bf16_l512r64_m16");
   desc = hopper_desc(512, 64, 16, 1);
-  expect_taken(&desc, "decode_sm80_bf16_bf16_l512r64_m16");
-  expect_line("decode_sm90_bf16_bf16: passed over: page_size is 1, and it takes multiples of 16\n");
+  expect_taken(&desc, "decode_sm90_bf16_bf16_l512r64_m16t64s11p1");
   desc = hopper_desc(512, 64, 16, 64);
   desc.kv_dtype = LATHE_DTYPE_E4M3;
   expect_taken(&desc, "decode_sm80_bf16_e4m3_l512r64_m16");
@@ -311,8 +338,12 @@ static void expect_not_named(int major, const char *kernel, const lathe_decode_d
 }
 
 Test(kernel_named, what_it_cannot_compute_is_refused) {
-  lathe_decode_desc desc = hopper_desc(512, 64, 128, 16);
-  expect_not_named(9, "sm90a", &desc, "page_size is 16, and it takes multiples of 64; give");
+  lathe_decode_desc desc = hopper_desc(512, 64, 128, 12);
+  expect_not_named(9, "sm90a", &desc, "page_size is 12, and it takes multiples of 8; give");
+  desc.page_size = 16;
+  expect_not_named(
+      9, "decode_sm90a_bf16_bf16_l512r64_m64t64s2p64", &desc,
+      "for this desc it is decode_sm90a_bf16_bf16_l512r64_m64t64s2p16; give that name, or");
   expect_not_named(8, "sm90", &desc, "compute capability 8.0, and it needs 9.0 or later; use");
   expect_not_named(10, "sm90a", &desc, "compute capability 10.0, and it needs 9.0; use");
   expect_not_named(9, "decode_sm80_f16_f16", &desc, "a kernel of other types; give sm80");
@@ -460,12 +491,31 @@ Test(maps, two_chunks_of_rope) {
   expect_map(&recorded.maps[1], memory.kv + 768, 64, 16, 2, 1, 1024, 1024, 16, 2);
 }
 
+// What a block of the wide kernel has of a page comes chunk by chunk.
+Test(maps, pages_in_pieces) {
+  lathe_decode_desc desc = hopper_desc(256, 128, 128, 24);
+  lathe_decode_args args = good_args();
+  run_ok(&desc, &args);
+  cr_assert_eq(recorded.num_maps, 2);
+  expect_map(&recorded.maps[0], memory.kv, 64, 24, 4, NUM_PAGES, 768, 24 * 768, 8, 1);
+  expect_map(&recorded.maps[1], memory.kv + 512, 64, 24, 2, NUM_PAGES, 768, 24 * 768, 8, 1);
+}
+
 Test(maps, of_no_other_kernel) {
-  lathe_decode_desc desc = hopper_desc(512, 64, 16, 1);
+  lathe_decode_desc desc = hopper_desc(512, 64, 128, 1);
   lathe_decode_args args = good_args();
   run_ok(&desc, &args);
   cr_expect_eq(recorded.num_maps, 0);
   cr_expect_eq(recorded.num_launches, 2);
+}
+
+Test(maps, none_where_rows_are_copied_one_by_one) {
+  lathe_decode_desc desc = hopper_desc(512, 64, 16, 3);
+  lathe_decode_args args = good_args();
+  args.kv_page_stride = INT64_C(1) << 39; // out of a map's reach
+  run_ok(&desc, &args);
+  cr_expect_eq(recorded.num_maps, 0);
+  cr_expect_eq(recorded.launches[0].block[0], 384);
 }
 
 // `change` spoils args: refused by run and by validate, before anything is enqueued.

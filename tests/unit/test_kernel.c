@@ -354,8 +354,8 @@ Test(kernel, compilation_forbidden) {
   hopper.arch = LATHEP_ARCH_SM90A;
   hopper.page = hopper.rows = 64;
   expect_failed(lathep_kernel_get(context, &hopper, &kernel, &how), LATHE_STATUS_JIT_DISABLED,
-                "families = [\"decode_sm90a_bf16_bf16\"], l = 512, r = 64, rows = [64], or allow "
-                "compilation, or set LATHE_KERNEL=sm80");
+                "families = [\"decode_sm90a_bf16_bf16\"], l = 512, r = 64, rows = [64], pages = "
+                "[64], or allow compilation, or set LATHE_KERNEL=sm80");
   cr_expect_eq(nvrtc->compiles, 0);
   lathe_context_destroy(context);
   unsetenv("LATHE_JIT");

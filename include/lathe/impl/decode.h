@@ -169,10 +169,10 @@ LATHEP_FN lathe_status lathep_decode_enqueue(lathe_decode_plan *plan, const lath
   const lathep_variant *v = &plan->choice.decode;
   struct lathep_decode_params params;
   lathep_tensor_map latent, rope;
-  void *arguments[] = {&params, &latent, &rope}; // the maps: of kernels that have them
+  void *arguments[] = {&params, &latent, &rope}; // the maps: of kernels that have them, used or not
   lathe_status status = LATHE_STATUS_OK;
   lathep_decode_params_fill(plan, args, &params);
-  if (v->page)
+  if (lathep_uses_tensor_maps(v))
     status = lathep_tensor_maps(context, v, &params, &latent, &rope);
   if (!status)
     status = lathep_launch(context, plan->kernel, params.groups * params.row_tiles, v->threads,

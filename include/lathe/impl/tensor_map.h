@@ -5,11 +5,20 @@
 // page. What is outside reads as zeros, which is what page numbers outside the cache are to give,
 // and what columns past R are to hold.
 
+LATHEP_FN int lathep_uses_tensor_maps(const lathep_variant *v) {
+  return v->page > 1;
+}
+
 enum { LATHEP_TENSOR_MAP_RANK = 4 };
 #define LATHEP_TENSOR_MAP_STRIDE_LIMIT (INT64_C(1) << 40) // bytes; strides are below
 
-// Chunks of the latent that one copy brings.
-LATHEP_FN int lathep_box_chunks(const lathep_variant *v) {
+// Chunks that one copy brings. A copy lays its chunks one after the other, so the wide kernel,
+// whose chunks have 64 rows, gets pieces of them one by one.
+LATHEP_FN int lathep_box_chunks(const lathep_variant *v, int rope) {
+  if (v->arch == LATHEP_ARCH_SM90A && v->page < v->tokens)
+    return 1;
+  if (rope)
+    return lathep_chunks(v->r);
   if (v->arch == LATHEP_ARCH_SM90)
     return lathep_chunks(v->l);
   return v->l % (4 * LATHEP_CHUNK) == 0 ? 2 : 1;
@@ -36,7 +45,7 @@ LATHEP_FN lathe_status lathep_plan_args(const lathe_decode_plan *plan,
                                                    plan->choice.workspace_size, args, filled);
   if (!status && plan->context->backend == LATHE_BACKEND_CUDA)
     status = lathep_check_programmatic(plan, filled->programmatic_launch);
-  if (status || v->page == 0)
+  if (status || !lathep_uses_tensor_maps(v))
     return status;
   status = lathep_check_map_stride(v, "kv_row_stride", filled->kv_row_stride);
   if (!status)
@@ -90,12 +99,12 @@ LATHEP_FN lathe_status lathep_tensor_maps(const lathe_context *context, const la
                                           const struct lathep_decode_params *p,
                                           lathep_tensor_map *latent, lathep_tensor_map *rope) {
   lathe_status status = lathep_tensor_map_make(context, v, p, p->ckv, v->l, p->ckv_row_stride,
-                                               p->ckv_page_stride, lathep_box_chunks(v), latent);
+                                               p->ckv_page_stride, lathep_box_chunks(v, 0), latent);
   if (status)
     return status;
   if (v->r > 0)
     return lathep_tensor_map_make(context, v, p, p->kpe, v->r, p->kpe_row_stride,
-                                  p->kpe_page_stride, lathep_chunks(v->r), rope);
+                                  p->kpe_page_stride, lathep_box_chunks(v, 1), rope);
   *rope = *latent;
   return LATHE_STATUS_OK;
 }

@@ -155,22 +155,24 @@ LATHEP_FN lathe_status lathep_tile_choose(const lathe_decode_desc *desc, int64_t
 // ----------------------------------------------------------------------------------------- hopper
 
 enum { LATHEP_CHUNK = 64, LATHEP_HOPPER_MAX_L = 512 }; // elements: rows are copied in chunks
+enum { LATHEP_HOPPER_PAGES = 4 };
 
 // One tile a family. Shared memory holds the query and the ring, rows padded to whole chunks, and
 // `other` bytes; and for each stage, where there is no rope part to lend its place, probabilities.
 typedef struct lathep_hopper_tile {
   lathep_arch arch;
   int rows, tokens, threads;
-  int page; // rows of a page that are copied at once
-  int slot; // cache rows of a stage
+  int row_threads;                // besides, where page is 1: rows are copied by threads
+  int pages[LATHEP_HOPPER_PAGES]; // rows of a page that are copied at once, one of these; then 0
+  int slot;                       // cache rows of a stage
   int least_stages, most_stages;
   int other, probabilities;
   int least_l;
 } lathep_hopper_tile;
 
 static const lathep_hopper_tile lathep_hopper_tiles[] = {
-    {LATHEP_ARCH_SM90, 16, 64, 288, 16, 16, 8, 16, 9216, 0, 64},
-    {LATHEP_ARCH_SM90A, 64, 64, 512, 64, 64, 2, 4, 4096, 8192, 128},
+    {LATHEP_ARCH_SM90, 16, 64, 288, 96, {16, 1}, 16, 8, 16, 9216, 0, 64},
+    {LATHEP_ARCH_SM90A, 64, 64, 512, 0, {64, 32, 16, 8}, 64, 2, 4, 4096, 8192, 128},
 };
 
 LATHEP_FN int lathep_chunks(int elements) {
@@ -183,10 +185,19 @@ LATHEP_FN int lathep_hopper_bytes(const lathep_hopper_tile *tile, int l, int r, 
          (r == 0 ? stages * tile->probabilities : 0);
 }
 
+// The first of the tile's pages that divides the page size, hence the largest; else the last one.
+LATHEP_FN int lathep_hopper_page(const lathep_hopper_tile *tile, int page_size) {
+  int i = 0;
+  while (page_size % tile->pages[i] && i + 1 < LATHEP_HOPPER_PAGES && tile->pages[i + 1])
+    i++;
+  return tile->pages[i];
+}
+
 // What the family cannot compute, whatever the device; 0: nothing.
 LATHEP_FN int lathep_hopper_refuse(const lathep_hopper_tile *tile, const lathe_decode_desc *desc,
                                    char *why, size_t why_size) {
   int l = desc->kv_lora_rank, r = desc->qk_rope_head_dim;
+  int page = lathep_hopper_page(tile, desc->page_size);
   if (desc->kv_dtype != desc->q_dtype)
     lathep_print(why, why_size, "kv_dtype is %s, and it takes the query's, %s",
                  lathe_dtype_string(desc->kv_dtype), lathe_dtype_string(desc->q_dtype));
@@ -196,9 +207,9 @@ LATHEP_FN int lathep_hopper_refuse(const lathep_hopper_tile *tile, const lathe_d
   else if (r % 16 || (r > 64 && r != 128))
     lathep_print(why, why_size, "qk_rope_head_dim is %d, and it takes 0, 16, 32, 48, 64 and 128",
                  r);
-  else if (desc->page_size % tile->page)
+  else if (desc->page_size % page)
     lathep_print(why, why_size, "page_size is %d, and it takes multiples of %d",
-                 (int)desc->page_size, tile->page);
+                 (int)desc->page_size, page);
   else
     return 0;
   return 1;
@@ -218,8 +229,8 @@ LATHEP_FN lathe_status lathep_hopper_fit(lathep_arch arch, const lathe_decode_de
     return LATHE_STATUS_UNSUPPORTED;
   out->rows = tile->rows;
   out->tokens = tile->tokens;
-  out->threads = tile->threads;
-  out->page = tile->page;
+  out->page = lathep_hopper_page(tile, desc->page_size);
+  out->threads = tile->threads + (out->page == 1 ? tile->row_threads : 0);
   out->ctas = 1;
   out->stages = tile->most_stages;
   while (out->stages > tile->least_stages &&

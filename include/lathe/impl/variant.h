@@ -29,7 +29,7 @@ typedef struct lathep_variant {
   int tokens;             // KV rows of a step
   int stages;             // of the ring in shared memory
   int ctas;               // blocks of a multiprocessor that shared memory is sized for
-  int page;               // the page size is a multiple of it; 0: any page size, no tensor maps
+  int page;               // rows of a page that are copied at once, 1: without tensor maps; sm80: 0
   int shared_bytes;       // dynamic
   int threads;            // of a block
 } lathep_variant;
