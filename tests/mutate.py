@@ -170,7 +170,7 @@ KERNEL = [
     Mutant("few_rescale_dropped", "output under an old reference keeps its size", PARTS + "few_softmax.cuh.j2",
            "out[n][half * 2] *= shrink;", "out[n][half * 2] *= 1.0f;", ["edges", "grid"]),
     Mutant("few_sum_rescale_dropped", "sums under an old reference keep their size", PARTS + "few_softmax.cuh.j2",
-           "state.sum[half] *= shrink;", "state.sum[half] *= 1.0f;", ["edges", "grid"]),
+           "multiply(state.sum[half], shrink)", "multiply(state.sum[half], 1.0f)", ["edges", "grid"]),
     Mutant("few_vote_ignored", "no new reference is agreed on", PARTS + "few_softmax.cuh.j2",
            "if (sync_any(CONSUMER_BARRIER, CONSUMERS * 32, high)) {",
            "if (sync_any(CONSUMER_BARRIER, CONSUMERS * 32, false)) {", ["grid"]),
