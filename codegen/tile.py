@@ -44,14 +44,17 @@ class Hopper:
     pages: tuple  # the most first
     slot: int
     stages: range
+    enough: int  # bytes of shared memory beyond which more stages gain nothing
     other: int
     probabilities: int
     dims: range
 
 
 CHUNK = 64  # elements: rows are copied in chunks
-HOPPER = {"sm90": Hopper(16, 64, 288, 96, (16, 1), 16, range(8, 17), 9216, 0, range(64, 513, CHUNK)),
-          "sm90a": Hopper(64, 64, 512, 0, (64, 32, 16, 8), 64, range(2, 5), 4096, 8192, range(128, 513, CHUNK))}
+HOPPER = {"sm90": Hopper(16, 64, 288, 96, (16, 1), 16, range(8, 17), 180224, 9216, 0,
+                         range(64, 513, CHUNK)),
+          "sm90a": Hopper(64, 64, 512, 0, (64, 32, 16, 8), 64, range(2, 5), 232448, 4096, 8192,
+                          range(128, 513, CHUNK))}
 HOPPER_ROPES = (0, 16, 32, 48, 64, 128)
 
 
@@ -114,6 +117,6 @@ def choose_hopper(arch, l, r, optin, page):
         return None
     for stages in reversed(t.stages):
         size = hopper_bytes(arch, l, r, stages)
-        if size <= limit(1, optin):
+        if size <= (limit(1, optin) if stages == t.stages[0] else min(limit(1, optin), t.enough)):
             return Tile(t.rows, t.tokens, stages, 1, size, t.threads + (t.row_threads if page == 1 else 0), page)
     return None

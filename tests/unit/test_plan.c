@@ -60,9 +60,9 @@ Test(plan, geometry_of_deepseek_v3) {
   cr_expect_eq(info.registers, 96);
   cr_expect_eq(info.shared_bytes, 231424 + 256, "dynamic and static");
   cr_expect_eq(recorded.dynamic_shared, 231424);
-  // 2 * 66 groups * 2 tiles * 64 rows: a row of 512 floats and one float each; 66 * 16 bytes of
+  // 2 * 66 groups * 2 tiles * 64 rows, of each 512 halves, 64 exponents and a float; 66 * 16 bytes of
   // table
-  cr_expect_eq(info.workspace_size, 34603008 + 67584 + 1280);
+  cr_expect_eq(info.workspace_size, 17301504 + 1081344 + 67584 + 1280);
   cr_expect_eq(lathe_decode_workspace_size(plan), info.workspace_size);
   lathe_decode_plan_destroy(plan);
   lathe_context_destroy(context);
@@ -80,16 +80,16 @@ Test(plan, geometry_of_deepseek_v3_on_hopper) {
   cr_expect_eq(info.splits, 66);
   cr_expect_eq(info.shared_bytes, 225280 + 256, "dynamic and static");
   cr_expect_eq(recorded.dynamic_shared, 225280);
-  cr_expect_eq(info.workspace_size, 34603008 + 67584 + 1280);
+  cr_expect_eq(info.workspace_size, 17301504 + 1081344 + 67584 + 1280);
   lathe_decode_plan_destroy(plan);
   desc.num_heads = 16;
   plan = recorded_plan(context, &desc);
   info = info_of(plan);
-  cr_expect_str_eq(info.kernel, "decode_sm90_bf16_bf16_l512r64_m16t64s11p16");
+  cr_expect_str_eq(info.kernel, "decode_sm90_bf16_bf16_l512r64_m16t64s8p16");
   cr_expect_eq(info.threads, 288);
   cr_expect_eq(info.blocks, 132);
   cr_expect_eq(info.splits, 132);
-  cr_expect_eq(recorded.dynamic_shared, 230400);
+  cr_expect_eq(recorded.dynamic_shared, 175104);
   lathe_decode_plan_destroy(plan);
   lathe_context_destroy(context);
 }
@@ -382,7 +382,9 @@ Test(run, params_of_joined_tensors) {
   cr_expect_eq(p->out, memory.out);
   cr_expect_eq(p->lse, memory.lse);
   cr_expect_eq((void *)p->partial_out, memory.workspace);
-  cr_expect_eq((unsigned char *)p->partial_lse - memory.workspace, 2 * GROUPS * 16 * 32 * 4);
+  cr_expect_eq((unsigned char *)p->partial_exponents - memory.workspace, 2 * GROUPS * 16 * 32 * 2);
+  cr_expect_eq((unsigned char *)p->partial_lse - (unsigned char *)p->partial_exponents,
+               2 * GROUPS * 16 * 32 / 8);
   cr_expect_eq((unsigned char *)p->split_table - (unsigned char *)p->partial_lse,
                2 * GROUPS * 16 * 4);
   cr_expect_eq(p->q_nope_token_stride, 384);

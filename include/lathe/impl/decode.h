@@ -79,10 +79,13 @@ LATHEP_FN void lathep_decode_params_fill(const lathe_decode_plan *plan,
   p->cu_q_lens = args->cu_q_lens;
   p->out = args->out;
   p->lse = args->lse;
-  p->partial_out = (float *)(void *)workspace;
-  p->partial_lse = (float *)(void *)(workspace + choice->partial_out_bytes);
-  p->split_table =
-      (int *)(void *)(workspace + choice->partial_out_bytes + choice->partial_lse_bytes);
+  p->partial_out = (unsigned short *)(void *)workspace;
+  workspace += choice->partial_out_bytes;
+  p->partial_exponents = (signed char *)workspace;
+  workspace += choice->partial_exponents_bytes;
+  p->partial_lse = (float *)(void *)workspace;
+  workspace += choice->partial_lse_bytes;
+  p->split_table = (int *)(void *)workspace;
   p->q_nope_token_stride = args->q_token_stride * q;
   p->q_nope_head_stride = args->q_head_stride * q;
   p->q_pe_token_stride = args->q_pe_token_stride * q;

@@ -31,7 +31,8 @@ typedef struct lathep_choice {
   int row_tiles; // tiles of decode.rows that num_heads * max_q_len rows fill
   int groups;    // parts the KV work is cut into; 1: nothing is split, merge is not launched
   int merge_blocks;
-  size_t partial_out_bytes, partial_lse_bytes, split_table_bytes; // rounded up to 256 each
+  // Of the workspace, in order, rounded up to 256 each.
+  size_t partial_out_bytes, partial_exponents_bytes, partial_lse_bytes, split_table_bytes;
   size_t workspace_size;
 } lathep_choice;
 
@@ -157,12 +158,14 @@ LATHEP_FN void lathep_choice_launch(const lathe_context *context, const lathe_de
     choice->groups = LATHEP_MAX_GROUPS;
   choice->merge_blocks = LATHEP_MERGE_BLOCKS_PER_SM * sms;
   slots = (size_t)2 * (size_t)choice->groups * (size_t)choice->row_tiles * (size_t)v->rows;
-  choice->partial_out_bytes =
-      lathep_round_up(slots * (size_t)v->l * sizeof(float), LATHEP_WORKSPACE_ALIGN);
+  choice->partial_out_bytes = lathep_round_up(slots * (size_t)v->l * 2, LATHEP_WORKSPACE_ALIGN);
+  choice->partial_exponents_bytes =
+      lathep_round_up(slots * (size_t)v->l / 8, LATHEP_WORKSPACE_ALIGN);
   choice->partial_lse_bytes = lathep_round_up(slots * sizeof(float), LATHEP_WORKSPACE_ALIGN);
   choice->split_table_bytes = lathep_round_up((size_t)choice->groups * 16, LATHEP_WORKSPACE_ALIGN);
   choice->workspace_size =
-      choice->partial_out_bytes + choice->partial_lse_bytes + choice->split_table_bytes;
+      choice->partial_out_bytes + choice->partial_exponents_bytes + choice->partial_lse_bytes +
+      choice->split_table_bytes;
   lathep_variant_merge(desc->out_dtype, desc->kv_lora_rank, &choice->merge);
 }
 

@@ -166,13 +166,14 @@ typedef struct lathep_hopper_tile {
   int pages[LATHEP_HOPPER_PAGES]; // rows of a page that are copied at once, one of these; then 0
   int slot;                       // cache rows of a stage
   int least_stages, most_stages;
+  int enough_bytes; // of shared memory: more stages, which bring more bytes at once, gain nothing
   int other, probabilities;
   int least_l;
 } lathep_hopper_tile;
 
 static const lathep_hopper_tile lathep_hopper_tiles[] = {
-    {LATHEP_ARCH_SM90, 16, 64, 288, 96, {16, 1}, 16, 8, 16, 9216, 0, 64},
-    {LATHEP_ARCH_SM90A, 64, 64, 512, 0, {64, 32, 16, 8}, 64, 2, 4, 4096, 8192, 128},
+    {LATHEP_ARCH_SM90, 16, 64, 288, 96, {16, 1}, 16, 8, 16, 180224, 9216, 0, 64},
+    {LATHEP_ARCH_SM90A, 64, 64, 512, 0, {64, 32, 16, 8}, 64, 2, 4, 232448, 4096, 8192, 128},
 };
 
 LATHEP_FN int lathep_chunks(int elements) {
@@ -216,12 +217,12 @@ LATHEP_FN int lathep_hopper_refuse(const lathep_hopper_tile *tile, const lathe_d
 }
 
 // Sizes the family's tile for a device whose blocks may have `shared_limit` bytes: as many stages
-// as fit. UNSUPPORTED: `why` says what stands in the way, and out->rows is 0 if that is the desc.
+// as fit and help. UNSUPPORTED: `why` says what stands in the way, and out->rows is 0 if that is the desc.
 LATHEP_FN lathe_status lathep_hopper_fit(lathep_arch arch, const lathe_decode_desc *desc,
                                          int shared_limit, lathep_variant *out, char *why,
                                          size_t why_size) {
   const lathep_hopper_tile *tile = lathep_hopper_tiles;
-  int64_t limit = lathep_tile_limit(1, shared_limit);
+  int64_t limit = lathep_tile_limit(1, shared_limit), enough;
   while (tile->arch != arch)
     tile++;
   lathep_variant_decode(arch, desc, out);
@@ -232,9 +233,10 @@ LATHEP_FN lathe_status lathep_hopper_fit(lathep_arch arch, const lathe_decode_de
   out->page = lathep_hopper_page(tile, desc->page_size);
   out->threads = tile->threads + (out->page == 1 ? tile->row_threads : 0);
   out->ctas = 1;
+  enough = limit < tile->enough_bytes ? limit : tile->enough_bytes;
   out->stages = tile->most_stages;
   while (out->stages > tile->least_stages &&
-         lathep_hopper_bytes(tile, out->l, out->r, out->stages) > limit)
+         lathep_hopper_bytes(tile, out->l, out->r, out->stages) > enough)
     out->stages--;
   out->shared_bytes = lathep_hopper_bytes(tile, out->l, out->r, out->stages);
   if (out->shared_bytes <= limit)
