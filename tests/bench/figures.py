@@ -74,6 +74,11 @@ def label(row):
     return text
 
 
+def kernel(row):
+    """The policy's word: decode_sm90a_... is sm90a."""
+    return row['kernel'].split('_')[1]
+
+
 def _number(value, digits):
     return '' if value is None else f'{value:.{digits}f}'
 
@@ -85,7 +90,11 @@ def table(data):
     targets = any(time_of(row, 'target_us') for row in rows)
     columns = ['Lathe'] + [name for name, _ in peers] + (['target'] if targets else [])
     columns += ['limit', 'of the limit', 'TB/s', 'TFLOP/s']
-    lines = ['| B, S, H, K | ' + ' | '.join(columns) + ' |', '| --- |' + ' ---: |' * len(columns)]
+    relative = any(row.get('relative') for row in rows)
+    if relative:
+        pages = any(row.get('page_size', 64) != 64 for row in rows)
+        columns.append('of p64' if pages else 'of 2^n')
+    lines = ['| B, S, H, K | kernel | ' + ' | '.join(columns) + ' |', '| --- | --- |' + ' ---: |' * len(columns)]
     for row in rows:
         cells = [_number(best(row), 1)] + [_number(time_of(row, key), 1) for _, key in peers]
         if targets:
@@ -93,7 +102,9 @@ def table(data):
             cells.append(_number(target, 1) + (' met' if target and best(row) <= target else ''))
         cells += [_number(limit_of(row), 1), _number(fraction(row), 2),
                   _number(row['bytes'] / best(row) / 1e6, 2), _number(row['flops'] / best(row) / 1e6, 0)]
-        lines.append(f'| {label(row)} | ' + ' | '.join(cells) + ' |')
+        if relative:
+            cells.append(_number(row.get('relative'), 2))
+        lines.append(f'| {label(row)} | {kernel(row)} | ' + ' | '.join(cells) + ' |')
     lines.append('')
     for name, key in peers:
         count, lathe, peer = mean_over_limit(rows, key)

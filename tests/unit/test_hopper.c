@@ -19,7 +19,7 @@ static lathe_decode_desc hopper_desc(int l, int r, int heads, int page_size) {
   desc.qk_rope_head_dim = r;
   desc.page_size = page_size;
   desc.max_q_len = 1;
-  desc.max_batch = 1 << 14; // more cache rows than the few-rows kernel is taken for whatever the heads
+  desc.max_batch = 1 << 14; // so many cache rows that the few-rows kernel is not taken for them
   desc.max_seq_len = 5 * page_size;
   return desc;
 }
