@@ -11,11 +11,14 @@ struct lathep_decode_params {
   const int *cu_q_lens;      // [batch + 1] or null: uniform q_len
   void *out;                 // [num_tokens, num_heads, L]
   float *lse;                // [num_tokens, num_heads] or null
-  float *partial_out;        // [2 * groups, slot_rows, L], each part normalised
-  float *partial_lse;        // [2 * groups, slot_rows], base 2
-  // [groups, 4]: the request whose first part this group has, or -1; its parts; its first token;
-  // its tokens. Part 0 is slot 2 * group + 1, part p > 0 slot 2 * (group + p).
+  float *partial_out;        // [slots, slot_rows, L], each part normalised
+  float *partial_lse;        // [slots, slot_rows], base 2
+  // [splits, 4]: a request that is split, or -1; its parts; its first token; its tokens. Which row
+  // a request has, and its parts which slots: templates/parts/splits.cuh.j2.
   int *split_table;
+  // [groups, 2, 4]: where a group's work begins and ends (request, block, parts, 0), made
+  // beforehand together with the split table; null: each block derives it.
+  int *schedule;
   long long q_nope_token_stride, q_nope_head_stride, q_pe_token_stride, q_pe_head_stride;
   long long ckv_page_stride, ckv_row_stride, kpe_page_stride, kpe_row_stride;
   long long out_token_stride, out_head_stride, lse_token_stride, lse_head_stride;
@@ -29,6 +32,9 @@ struct lathep_decode_params {
   int groups;                // parts the KV work is cut into, at most 1024
   int row_tiles;             // ceil(num_heads * max_q_len / ROWS)
   int slot_rows;             // row_tiles * ROWS
+  int splits;                // rows of the split table, at most 1024
+  int split_blocks;          // requests are cut every so many blocks; 0: where it balances groups
+  int split_parts;           // split_blocks > 0: the most parts of a request
   float scale_log2;          // softmax_scale * kv_scale * log2(e)
   float out_scale;           // kv_scale: what V is multiplied by
   float lse_scale;           // ln(2) for a natural lse, 1 for base 2
