@@ -22,7 +22,8 @@ def variants(catalog):
         for family in row.families:
             tiles = " ".join(map(str, row.rows))
             pages = " ".join(map(str, row.pages or family.pages[:1]))
-            rows.append((f"`{family.name}`", row.l, row.r if family.op == "decode" else "", tiles, pages,
+            rows.append((f"`{family.name}`", row.l or "", row.r if family.op == "decode" else "", tiles, pages,
+                         " ".join(map(str, row.tokens)),
                          "yes" if row.ptx else "", row.why))
     sizes = []
     for arch in tile.HOPPER:
@@ -39,7 +40,7 @@ def variants(catalog):
             "any legal `kv_lora_rank` L and `qk_rope_head_dim` R.\n\n" +
             _table(("family", "query", "cache", "output"), families) +
             "\n## Built ahead of time\n\n" +
-            _table(("family", "L", "R", "row tiles", "page", "PTX", "for"), rows) +
+            _table(("family", "L", "R", "row tiles", "page", "tokens", "PTX", "for"), rows) +
             "\n## Tiles\n\nHow the work is cut for L = 512, R = 64, by rows = heads x query tokens and by the shared memory that a block "
             "may have. Which policy a plan gets is the table in `include/lathe/impl/dispatch.h`.\n\n" +
             _table(("policy", "rows", "cache", "architectures", "tile", "shared bytes"), sizes))

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import tile as tiles
 
-OPS = ("decode", "merge")
+OPS = ("decode", "merge", "schedule")
 HALF = ("bf16", "f16")
 ROWS = (16, 32, 64)
+TOKENS = (16, 32, 64)
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class Family:
 
     @property
     def name(self):
+        if self.op == "schedule":
+            return f"schedule_{self.arch}"
         if self.op == "merge":
             return f"merge_{self.arch}_{self.out}"
         suffix = "" if self.out == self.q else f"_o{self.out}"
@@ -72,13 +75,16 @@ class Family:
 class Variant:
     """One kernel: a family at certain sizes. `params` is its parameter block, name and value."""
     family: Family
-    l: int
+    l: int = 0
     r: int = 0
     tile: tiles.Tile = None
+    tokens: int = 0  # of a schedule
 
     @property
     def shape(self):
         """Family and dims: the name without the tile."""
+        if self.family.op == "schedule":
+            return f"{self.family.name}_t{self.tokens}"
         return f"{self.family.name}_l{self.l}" + (f"r{self.r}" if self.family.op == "decode" else "")
 
     @property
@@ -88,7 +94,10 @@ class Variant:
 
     @property
     def params(self):
-        block = {"KERNEL": f"lathe_{self.name}", "L": self.l}
+        block = {"KERNEL": f"lathe_{self.name}"}
+        if self.family.op == "schedule":
+            return block | {"TOKENS": self.tokens}
+        block["L"] = self.l
         if self.family.op == "decode":
             t = self.tile
             block |= {"R": self.r, "ROWS": t.rows, "TOKENS": t.tokens, "STAGES": t.stages,
@@ -104,6 +113,7 @@ class Row:
     r: int
     rows: tuple
     pages: tuple
+    tokens: tuple
     ptx: bool
     why: str
 
@@ -111,9 +121,10 @@ class Row:
         """The row's kernels for these devices, without repetition."""
         found = {}
         for family in self.families:
-            if family.op == "merge":
-                v = Variant(family, self.l)
-                found[v.name] = v
+            if family.op != "decode":
+                for tokens in self.tokens or (0,):
+                    v = Variant(family, self.l, tokens=tokens)
+                    found[v.name] = v
                 continue
             for rows, optin, page in itertools.product(self.rows, family.limits(archs), self.pages or (None,)):
                 v = Variant(family, self.l, self.r, family.tile(self.l, self.r, rows, optin, page))
@@ -159,23 +170,34 @@ def _list(where, field, value, of):
             raise SchemaError(f"{where}: {field} has {x!r} twice; remove one")
 
 
+# Fields besides op and arch, and besides families and why: those it must have, and those of its own that it may.
+FAMILY_FIELDS = {"decode": ("q", "kv", "out"), "merge": ("out",), "schedule": ()}
+ROW_FIELDS = {"decode": ("l", "r", "rows"), "merge": ("l",), "schedule": ("tokens",)}
+OPTIONAL_FIELDS = {"decode": ("pages",), "merge": (), "schedule": ()}
+
+
+def _meaningful(where, op, table, fields):
+    """Refuses what only other operations have."""
+    every = {f for of in (*FAMILY_FIELDS.values(), *ROW_FIELDS.values(), *OPTIONAL_FIELDS.values()) for f in of}
+    for field in table:
+        if field in every and field not in (*fields[op], *OPTIONAL_FIELDS[op]):
+            raise SchemaError(f"{where}: {field} has no meaning for a {op} kernel; remove it")
+
+
 def _family(i, table):
     where = f"family {i}"
-    _fields(where, table, ("op", "arch", "out"), ("q", "kv"))
+    _fields(where, table, ("op", "arch"), ("q", "kv", "out"))
     _one_of(where, "op", table["op"], OPS)
-    merge = table["op"] == "merge"
-    if merge:
-        for field in ("q", "kv"):
-            if field in table:
-                raise SchemaError(f"{where}: {field} has no meaning for a merge kernel; remove it")
-    else:
-        _fields(where, table, ("op", "arch", "q", "kv", "out"))
-    _one_of(where, "arch", table["arch"], ("sm80",) if merge else tuple(ARCHS))
-    _one_of(where, "out", table["out"], HALF)
-    if not merge:
+    op = table["op"]
+    _meaningful(where, op, table, FAMILY_FIELDS)
+    _fields(where, table, ("op", "arch", *FAMILY_FIELDS[op]))
+    _one_of(where, "arch", table["arch"], tuple(ARCHS) if op == "decode" else ("sm80",))
+    if "out" in table:
+        _one_of(where, "out", table["out"], HALF)
+    if op == "decode":
         _one_of(where, "q", table["q"], HALF)
         _one_of(where, "kv", table["kv"], (table["q"],) if table["arch"] in tiles.HOPPER else (table["q"], "e4m3"))
-    return Family(table["op"], table["arch"], table.get("q", ""), table.get("kv", ""), table["out"])
+    return Family(op, table["arch"], table.get("q", ""), table.get("kv", ""), table.get("out", ""))
 
 
 def _sizes(where, family, table):
@@ -202,7 +224,7 @@ def _sizes(where, family, table):
 
 def _row(i, table, families):
     where = f"variant {i} ({table.get('why', 'no why')!r})"
-    _fields(where, table, ("families", "l", "why"), ("r", "rows", "pages", "ptx"))
+    _fields(where, table, ("families", "why"), ("l", "r", "rows", "pages", "tokens", "ptx"))
     _list(where, "families", table["families"], str)
     for name in table["families"]:
         _one_of(where, "families", name, tuple(families))
@@ -213,30 +235,41 @@ def _row(i, table, families):
         raise SchemaError(f"{where}: why = {table['why']!r}; name the models that need this row")
     if not isinstance(table.get("ptx", False), bool):
         raise SchemaError(f"{where}: ptx = {table['ptx']!r}; give true or false")
-    _size(where, "l", table["l"], 16)
-    if of[0].op == "merge":
-        for field in ("r", "rows", "pages"):
-            if field in table:
-                raise SchemaError(f"{where}: {field} has no meaning for a merge kernel; remove it")
-    else:
-        _fields(where, table, ("families", "l", "why", "r", "rows"), ("pages", "ptx"))
+    op = of[0].op
+    _meaningful(where, op, table, ROW_FIELDS)
+    _fields(where, table, ("families", "why", *ROW_FIELDS[op]), (*OPTIONAL_FIELDS[op], "ptx"))
+    if "l" in table:
+        _size(where, "l", table["l"], 16)
+    if op == "schedule":
+        _list(where, "tokens", table["tokens"], int)
+        for tokens in table["tokens"]:
+            _one_of(where, "tokens", tokens, TOKENS)
+    if op == "decode":
         _size(where, "r", table["r"], 0)
         _list(where, "rows", table["rows"], int)
         _list(where, "pages", table.get("pages", [0]), int)
         for family in of:
             _sizes(where, family, table)
-    return Row(of, table["l"], table.get("r", 0), tuple(table.get("rows", ())), tuple(table.get("pages", ())),
-               table.get("ptx", False), table["why"])
+    return Row(of, table.get("l", 0), table.get("r", 0), tuple(table.get("rows", ())), tuple(table.get("pages", ())),
+               tuple(table.get("tokens", ())), table.get("ptx", False), table["why"])
 
 
-def _merges(rows):
-    """A decode kernel is of no use ahead of time without the kernel that merges its parts."""
-    have = {(f.out, row.l): row.ptx for row in rows for f in row.families if f.op == "merge"}
+def _companions(rows):
+    """A plan has three kernels: one for decode is of no use ahead of time without those that merge its parts and that
+    make its schedule."""
+    have = {}
+    for row in rows:
+        for v in row.variants(tiles.SHARED_LIMIT):
+            have[v.family.op, v.family.out, v.l or v.tokens] = row.ptx
     for i, row in enumerate(rows, 1):
-        for f in row.families:
-            if f.op == "decode" and have.get((f.out, row.l), -1) < row.ptx:
-                raise SchemaError(f"variant {i} ({row.why!r}): {f.name} needs merge_sm80_{f.out} at "
-                                  f"l = {row.l}{' with ptx' if row.ptx else ''}; add that row too")
+        for v in row.variants(tiles.SHARED_LIMIT):
+            if v.family.op != "decode":
+                continue
+            for needed, size, key in ((f"merge_sm80_{v.family.out}", f"l = {v.l}", ("merge", v.family.out, v.l)),
+                                      ("schedule_sm80", f"tokens = {v.tile.tokens}", ("schedule", "", v.tile.tokens))):
+                if have.get(key, -1) < row.ptx:
+                    raise SchemaError(f"variant {i} ({row.why!r}): {v.family.name} needs {needed} at "
+                                      f"{size}{' with ptx' if row.ptx else ''}; add that row too")
 
 
 def parse(text):
@@ -263,7 +296,7 @@ def parse(text):
                                   "remove it from one")
             seen[variant.name] = i
         rows.append(row)
-    _merges(rows)
+    _companions(rows)
     return Catalog(tuple(families.values()), tuple(rows))
 
 

@@ -38,8 +38,8 @@
            one sentence that says what failed, with which values, and what would work.
   THREADS  A context may be shared by threads. A plan is used by one thread at a time, and one run may
            be in flight per workspace. Functions say so where they differ.
-  STREAMS  Only lathe_decode_run takes one. It enqueues and returns, may be captured in a CUDA graph,
-           and reads lengths and block tables on the device, so a replay sees their new values.
+  STREAMS  lathe_decode_run and lathe_decode_schedule enqueue and return, may be captured in a CUDA graph,
+           and read lengths and block tables on the device, so a replay sees their new values.
   CPU      The same API runs on host pointers on a machine without a GPU (LATHE_BACKEND_CPU): plain C,
            exact, slow; the stream is ignored and the result is there on return.
 
@@ -84,6 +84,7 @@
 #define lathe_decode_plan_get_info LATHE_NAME(lathe_decode_plan_get_info)
 #define lathe_decode_workspace_size LATHE_NAME(lathe_decode_workspace_size)
 #define lathe_decode_validate LATHE_NAME(lathe_decode_validate)
+#define lathe_decode_schedule LATHE_NAME(lathe_decode_schedule)
 #define lathe_decode_run LATHE_NAME(lathe_decode_run)
 #define lathe_kernels LATHE_NAME(lathe_kernels)
 #define lathe_cubins LATHE_NAME(lathe_cubins)
@@ -281,6 +282,10 @@ typedef struct lathe_decode_desc {
   lathe_lse_base lse_base;  /* 0: natural */
   int32_t num_sms;          /* multiprocessors that launches are sized for; 0, or more than the device
                                has: all of them */
+  int32_t split_len;        /* 0: a run cuts its requests where that balances the work, so that a
+                               request's last bits depend on the batch around it. Else a multiple of
+                               64: a request is cut at every so many KV rows, and its bits depend on
+                               itself alone; what that costs: see lathe_decode_run() */
 } lathe_decode_desc;
 
 typedef struct lathe_decode_plan lathe_decode_plan;
@@ -296,14 +301,17 @@ typedef enum lathe_kernel_source {
 typedef struct lathe_decode_plan_info {
   lathe_backend backend;
   char kernel[128];       /* variant name; "decode_cpu" on the CPU backend */
-  char merge_kernel[128]; /* variant that merges split-KV partials; "" on the CPU backend */
+  char merge_kernel[128]; /* variant that merges split-KV partials; "" on the CPU backend, and where
+                             no run leaves any */
+  char schedule_kernel[128]; /* variant that lathe_decode_schedule() launches; "" on the CPU backend */
   lathe_kernel_source source;
   int registers;               /* per thread */
   int local_bytes;             /* per thread: spills and stack */
   int shared_bytes;            /* per block, static and dynamic */
   int threads;                 /* per block */
   int blocks;                  /* of the attention kernel's grid */
-  int splits;                  /* parts the KV work of a run is cut into at most */
+  int splits;                  /* parts the KV work of a run is cut into at most; with desc.split_len:
+                                  max_batch * ceil(max_seq_len / split_len) */
   size_t workspace_size;       /* bytes */
   const char *candidates;      /* one line per kernel considered: name, taken or why not; the plan's */
 } lathe_decode_plan_info;
@@ -356,6 +364,9 @@ typedef struct lathe_decode_args {
                                   the stream ends; what that asks of the caller: see lathe_decode_run().
                                   UNSUPPORTED below compute capability 9.0. The CPU has no stream and
                                   does not read it */
+  int32_t scheduled;           /* nonzero: the workspace has the schedule that lathe_decode_schedule() made
+                                  of this plan and of the same batch, lengths and q_lens. The CPU has
+                                  none and does not read it */
 } lathe_decode_args;
 
 /* Says whether a plan can be made for `desc` here, before anything is compiled: OK, INVALID_ARGUMENT or
@@ -381,6 +392,7 @@ LATHE_API size_t lathe_decode_workspace_size(const lathe_decode_plan *plan);
 
 /* Checks args as run does and then what lies on the device: lengths, cu_q_lens, and every table entry
    that will be read. Synchronises `stream`; not for capture. CHECK_FAILED names request and entry.
+   With args.scheduled it also checks that the workspace's schedule is one of these lengths.
    run calls it first if LATHE_CHECK=1 and the stream is not being captured. */
 LATHE_API lathe_status lathe_decode_validate(lathe_decode_plan *plan,
                                              const lathe_decode_args *args, lathe_stream stream);
@@ -403,9 +415,30 @@ LATHE_API lathe_status lathe_decode_validate(lathe_decode_plan *plan,
    before it may still be running. Lathe's kernels do so; runs of any plans may follow each other, and
    share a workspace, as without it. Thread and stream rules are the same.
    After a run, programmatic or not, a kernel that you launch with the attribute must wait likewise
-   before it touches what the run reads or writes. */
+   before it touches what the run reads or writes.
+
+   desc.split_len makes a request's out and lse the same bits in every run of the plan in which its own
+   inputs are the same, whatever the other requests, its place in the batch and its pages. (The CPU's always
+   are.) It costs workspace for max_batch * ceil(max_seq_len / split_len) partial results instead of two
+   a group of multiprocessors; partial results and a merge for every request longer than split_len, even
+   where the batch would fill the device without; and balance, since a part is never shared: with fewer
+   parts than multiprocessors, the rest of them idle. A split_len of max_seq_len or more splits nothing.
+   max_batch may be 1024 at most. */
 LATHE_API lathe_status lathe_decode_run(lathe_decode_plan *plan, const lathe_decode_args *args,
                                         lathe_stream stream);
+
+/* Makes the schedule of a step, once for all of its layers: which multiprocessor works on which part of
+   which request. Every run otherwise derives it, which takes each about 2 us. Enqueues one small kernel on
+   `stream`, before the runs, which then set args.scheduled; their results are the same bits as without.
+   Of args it reads batch, q_len, cu_q_lens, num_tokens, seq_lens, block_table_stride, workspace,
+   workspace_size and programmatic_launch, and these but the last must be the same in the runs, the lengths'
+   values included; the rest may be zero. The schedule lies in the workspace, where the plan's runs leave
+   it alone, and is good until a length changes: make it again in each step, first in the step's graph if
+   there is one. Another plan's run or schedule in the same workspace destroys it. A run that is told of a
+   schedule where there is none, or none of its lengths, reads and writes anywhere; LATHE_CHECK=1 finds it.
+   On the CPU backend it checks args and does nothing. Same thread and stream rules as lathe_decode_run. */
+LATHE_API lathe_status lathe_decode_schedule(lathe_decode_plan *plan, const lathe_decode_args *args,
+                                             lathe_stream stream);
 
 /* ---------------------------------------------------------------------------------------- scales */
 

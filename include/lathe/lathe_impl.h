@@ -34,4 +34,5 @@
 #include "impl/tensor_map.h"
 #include "impl/decode.h"
 #include "impl/validate.h"
+#include "impl/schedule.h"
 // clang-format on

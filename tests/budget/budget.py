@@ -48,6 +48,11 @@ def variants(catalog, l, r, target):
         if family.op == 'merge':
             found[family.name] = schema.Variant(family, l)
             continue
+        if family.op == 'schedule':
+            for tokens in schema.TOKENS if (l, r) == V3 else ():
+                v = schema.Variant(family, tokens=tokens)
+                found[v.name] = v
+            continue
         pages = family.pages if (l, r) == V3 and family.out == family.q else family.pages[:1]
         for rows in family.rows if family.out == family.q else family.rows[-1:]:
             for page in pages or (None,):
@@ -103,7 +108,7 @@ def write(version, found):
 
 def sound(v, r):
     """What is wrong with a kernel's resources, whoever compiled it."""
-    if v.family.op == 'merge':
+    if v.family.op != 'decode':
         threads, ctas, most_shared = 256, 1, 48 * 1024
     else:
         threads, ctas = v.tile.threads, v.tile.ctas
@@ -113,7 +118,7 @@ def sound(v, r):
         return f'{r.registers} registers: {ctas} blocks of {threads} threads have no room'
     if not 16 <= r.shared <= most_shared:
         return f'{r.shared} bytes of static shared memory, not 16 to {most_shared}'
-    if r.local and (v.family.op == 'merge' or (v.l, v.r) == V3):
+    if r.local and (v.family.op != 'decode' or (v.l, v.r) == V3):
         return f'{r.local} bytes of local memory: it spills'
     return None
 

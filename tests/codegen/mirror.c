@@ -6,7 +6,8 @@
 //     mirror tile   lines "arch q kv out l r rows page shared_limit": name, shared bytes and
 //     threads,
 //                   or "-"
-//     mirror text   the same and lines "merge out l": length, newline, text of the NVRTC program
+//     mirror text   the same and lines "merge out l" and "schedule tokens": length, newline, text of
+//     the NVRTC program
 #define LATHE_IMPLEMENTATION
 #include <lathe/lathe.h>
 
@@ -30,6 +31,8 @@ int main(int argc, char **argv) {
     memset(&desc, 0, sizeof desc);
     if (sscanf(line, "merge %15s %d", out, &l) == 2) {
       lathep_variant_merge(dtype(out), l, &variant);
+    } else if (sscanf(line, "schedule %d", &l) == 1) {
+      lathep_variant_schedule(l, &variant);
     } else if (sscanf(line, "%15s %15s %15s %15s %d %d %lld %d %d", arch, q, kv, out, &l, &r, &rows,
                       &page, &shared_limit) == 9) {
       char reason[256];

@@ -37,6 +37,9 @@ out = "bf16"
 op = "merge"
 arch = "sm80"
 out = "bf16"
+[[family]]
+op = "schedule"
+arch = "sm80"
 [[variant]]
 families = ["decode_sm90a_bf16_bf16"]
 l = 128
@@ -52,6 +55,11 @@ why = "a test"
 [[variant]]
 families = ["merge_sm80_bf16"]
 l = 128
+ptx = true
+why = "a test"
+[[variant]]
+families = ["schedule_sm80"]
+tokens = [32, 64]
 ptx = true
 why = "a test"
 '''

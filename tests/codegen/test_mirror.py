@@ -58,6 +58,8 @@ def texts(program, generated):
         for f in row.families:
             if f.op == 'merge':
                 jobs[f'merge {f.out} {row.l}'] = schema.Variant(f, row.l)
+            for tokens in row.tokens:
+                jobs[f'schedule {tokens}'] = schema.Variant(f, tokens=tokens)
             for rows, limit, page in itertools.product(row.rows, f.limits(tile.SHARED_LIMIT),
                                                        row.pages or f.pages[:1] or (64,)):
                 jobs[f'{f.arch} {f.q} {f.kv} {f.out} {row.l} {row.r} {rows} {page} {limit}'] = \
@@ -65,7 +67,7 @@ def texts(program, generated):
     for f in catalog.families:
         if f.op == 'merge':
             jobs[f'merge {f.out} 48'] = schema.Variant(f, 48)
-        else:
+        elif f.op == 'decode':
             jobs[f'{f.arch} {f.q} {f.kv} {f.out} 320 64 40 64 232448'] = \
                 schema.Variant(f, 320, 64, f.tile(320, 64, 40, 232448))
     output = mirror(program, 'text', list(jobs)).encode()

@@ -14,13 +14,18 @@ DECODE = 'op = "decode"\narch = "sm80"\nq = "bf16"\nkv = "bf16"\nout = "bf16"\n'
 MERGE = 'op = "merge"\narch = "sm80"\nout = "bf16"\n'
 ROW = 'families = ["decode_sm80_bf16_bf16"]\nl = 512\nr = 64\nrows = [16]\nwhy = "A model"\n'
 MERGE_ROW = 'families = ["merge_sm80_bf16"]\nl = 512\nwhy = "its parts"\n'
+SCHEDULE = 'op = "schedule"\narch = "sm80"\n'
+SCHEDULE_ROW = 'families = ["schedule_sm80"]\ntokens = [32, 64]\nwhy = "its schedule"\n'
+SCHEDULES = ['schedule_sm80_t32', 'schedule_sm80_t64']
 
 
 HOPPER = DECODE.replace('sm80', 'sm90a')
 HOPPER_ROW = ROW.replace('sm80', 'sm90a').replace('[16]', '[64]')
 
 
-def toml(families=(DECODE, MERGE), rows=(ROW, MERGE_ROW)):
+def toml(families=(DECODE, MERGE), rows=(ROW, MERGE_ROW), schedule=SCHEDULE_ROW):
+    """`schedule`, a row, comes last, so that the others keep their numbers."""
+    families, rows = (*families, SCHEDULE), (*rows, *([schedule] if schedule else []))
     return ''.join(f'[[family]]\n{f}' for f in families) + ''.join(f'[[variant]]\n{r}' for r in rows)
 
 
@@ -43,7 +48,7 @@ REFUSED = [
     ('one table for a list', '[family]\n' + DECODE + '[[variant]]\n' + ROW, ('[[family]]',)),
     ('unknown table', toml() + '[[kernel]]\nl = 1\n', ("unknown field 'kernel'", 'family, variant')),
     ('unknown field of a family', with_family('kv =', 'format ='), ('family 1', "'format'", 'kv')),
-    ('unknown operation', with_family('"decode"', '"append"'), ('family 1', "op = 'append'", 'decode, merge')),
+    ('unknown operation', with_family('"decode"', '"append"'), ('family 1', "op = 'append'", 'decode, merge, schedule')),
     ('unknown policy', with_family('"sm80"', '"sm75"'), ('family 1', "arch = 'sm75'", 'sm80, sm90, sm90a')),
     ('a policy of decode for a merge', toml((DECODE, MERGE.replace('sm80', 'sm90'))),
      ('family 2', "arch = 'sm90'", 'sm80')),
@@ -54,6 +59,8 @@ REFUSED = [
     ('unknown output type', with_family('out = "bf16"', 'out = "e4m3"'), ('family 1', "out = 'e4m3'", 'bf16, f16')),
     ('missing cache type', with_family('kv = "bf16"\n', ''), ('family 1', "'kv' is missing")),
     ('a query for a merge', toml((DECODE, MERGE + 'q = "bf16"\n')), ('family 2', 'q has no meaning')),
+    ('an output for a schedule', toml(families=(DECODE, MERGE)).replace(SCHEDULE, SCHEDULE + 'out = "bf16"\n'),
+     ('family 3', 'out has no meaning')),
     ('a family twice', toml((DECODE, MERGE, DECODE)), ('family 3', 'decode_sm80_bf16_bf16 stands twice')),
     ('unknown field of a row', with_row('why', 'because'), ('variant 1', "'because'", 'why')),
     ('unknown family', with_row('bf16_bf16', 'bf16_e4m3'), ('variant 1', "'decode_sm80_bf16_e4m3'")),
@@ -99,6 +106,17 @@ REFUSED = [
     ('pages of a merge', toml(rows=(ROW, MERGE_ROW + 'pages = [64]\n')), ('variant 2', 'pages has no meaning')),
     ('no merge kernel for Hopper\'s', toml((HOPPER, MERGE), (HOPPER_ROW,)), ('variant 1', 'merge_sm80_bf16')),
     ('no merge kernel', toml(rows=(ROW,)), ('variant 1', 'merge_sm80_bf16', 'l = 512')),
+    ('L for a schedule', toml(schedule=SCHEDULE_ROW + 'l = 512\n'), ('variant 3', 'l has no meaning')),
+    ('tokens of a decode kernel', with_row('why', 'tokens = [64]\nwhy'), ('variant 1', 'tokens has no meaning')),
+    ('no tokens of a schedule', toml(schedule=SCHEDULE_ROW.replace('tokens = [32, 64]\n', '')),
+     ('variant 3', "'tokens' is missing")),
+    ('tokens that no kernel has', toml(schedule=SCHEDULE_ROW.replace('64', '128')),
+     ('variant 3', 'tokens = 128', '16, 32, 64')),
+    ('no schedule kernel', toml(schedule=None), ('variant 1', 'schedule_sm80', 'tokens = 32')),
+    ('no schedule kernel for such steps', toml(schedule=SCHEDULE_ROW.replace('32, ', '')),
+     ('variant 1', 'schedule_sm80', 'tokens = 32')),
+    ('no schedule kernel as PTX', toml(rows=(ROW.replace('why', 'ptx = true\nwhy'), MERGE_ROW.replace('why', 'ptx = true\nwhy'))),
+     ('variant 1', 'schedule_sm80', 'with ptx')),
     ('no merge kernel as PTX', with_row('why', 'ptx = true\nwhy'), ('variant 1', 'merge_sm80_bf16', 'with ptx')),
 ]
 
@@ -106,17 +124,17 @@ REFUSED = [
 def main():
     catalog = schema.parse(toml())
     names = [v.name for v in catalog.variants([90])]
-    tap.check(names == ['decode_sm80_bf16_bf16_l512r64_m16t32s2x2', 'merge_sm80_bf16_l512'],
+    tap.check(names == ['decode_sm80_bf16_bf16_l512r64_m16t32s2x2', 'merge_sm80_bf16_l512', *SCHEDULES],
               'a right one is read', names)
     names = [v.name for v in catalog.variants([80, 86, 90])]
-    tap.check(len(names) == 4 and names == sorted(names), 'a tile for each shared-memory limit', names)
+    tap.check(len(names) == 6 and names == sorted(names), 'a tile for each shared-memory limit', names)
     catalog = schema.parse(with_hopper())
     names = [v.name for v in catalog.variants([90])]
     tap.check(names[0] == 'decode_sm90a_bf16_bf16_l512r64_m64t64s2p64', 'one of Hopper is read', names)
     names = [v.name for v in schema.parse(with_hopper('why', 'pages = [8, 32]\nwhy')).variants([90])]
     tap.check([name[-3:] for name in names[:2]] == ['p32', '2p8'], 'pages that are asked for', names)
     names = [v.name for v in catalog.variants([80, 100, 120])]
-    tap.check(names == ['merge_sm80_bf16_l512'], 'which is for Hopper alone', names)
+    tap.check(names == ['merge_sm80_bf16_l512', *SCHEDULES], 'which is for Hopper alone', names)
     for what, text, words in REFUSED:
         try:
             schema.parse(text)

@@ -46,6 +46,9 @@ out = "f16"
 op = "merge"
 arch = "sm80"
 out = "f16"
+[[family]]
+op = "schedule"
+arch = "sm80"
 [[variant]]
 families = ["decode_sm90_f16_f16"]
 l = 512
@@ -67,6 +70,10 @@ why = "a test"
 [[variant]]
 families = ["merge_sm80_f16"]
 l = 512
+why = "a test"
+[[variant]]
+families = ["schedule_sm80"]
+tokens = [32, 64]
 why = "a test"
 '''
 KERNELS = '#include <lathe/lathe_kernels.cuh>\n'
@@ -98,7 +105,7 @@ size_t %s_count(void) { return lathe_kernels()->num_images + 0 * (size_t)lathe_v
 BOTH = '''#include <stddef.h>
 size_t one_count(void);
 size_t two_count(void);
-int main(void) { return one_count() == 6 && two_count() == 6 ? 0 : 1; }
+int main(void) { return one_count() == 8 && two_count() == 8 ? 0 : 1; }
 '''
 
 
@@ -205,10 +212,12 @@ def main():
 
         # some kernels only
         folder = compiler.kernels('a shape only', '-arch=sm_90a', '-DLATHE_KERNELS_ONLY',
-                                  '-DLATHE_KERNELS_decode_sm80_f16_f16_l512r0=1', '-DLATHE_KERNELS_merge_sm80_f16_l512=1')
+                                  '-DLATHE_KERNELS_decode_sm80_f16_f16_l512r0=1', '-DLATHE_KERNELS_merge_sm80_f16_l512=1',
+                                  '-DLATHE_KERNELS_schedule_sm80=1')
         if folder:
             output = compiler.link(folder, 'a shape only', '-arch=sm_90a', objects=[work / 'main.o'])
-            tap.check(output and output.split() == ['merge_sm80_f16_l512'], 'a shape only: the table has no other', output)
+            tap.check(output and output.split() == ['merge_sm80_f16_l512', 'schedule_sm80_t32', 'schedule_sm80_t64'],
+                      'a shape only: the table has no other', output)
 
         # two copies, with the device code linked too: every symbol of either kind that is there twice shows
         both = work / 'both'

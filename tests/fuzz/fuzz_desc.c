@@ -24,7 +24,7 @@ static uint64_t tensor[64];
 static const field desc_fields[] = {
     DESC(num_heads), DESC(kv_lora_rank), DESC(qk_rope_head_dim), DESC(q_dtype),   DESC(kv_dtype),
     DESC(out_dtype), DESC(page_size),    DESC(max_batch),        DESC(max_q_len), DESC(max_seq_len),
-    DESC(mask),      DESC(lse_base),     DESC(num_sms)};
+    DESC(mask),      DESC(lse_base),     DESC(num_sms),          DESC(split_len)};
 
 static const field args_fields[] = {ARGS(batch),
                                     ARGS(q_len),
@@ -55,7 +55,8 @@ static const field args_fields[] = {ARGS(batch),
                                     ARGS(lse_token_stride),
                                     ARGS(lse_head_stride),
                                     POINTER(workspace),
-                                    ARGS(workspace_size)};
+                                    ARGS(workspace_size),
+                                    ARGS(scheduled)};
 
 static void set_fields(fuzz_input *input, void *object, const field *fields, size_t count) {
   for (uint32_t n = fuzz_byte(input) % 6; n > 0; n--) {

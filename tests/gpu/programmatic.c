@@ -61,9 +61,10 @@ static void chain_write_lengths(chain *c, gpu_pointer from, int programmatic) {
          "the kernel that writes lengths");
 }
 
-// Of each three layers one has its lengths from a kernel, one follows the layer before it directly,
-// with another scale so that its partials differ, and one has its lengths from a copy.
-static void chain_enqueue(chain *c, int programmatic) {
+// scheduled: each layer has its schedule made just before it. Of each three layers one has its
+// lengths from a kernel, one follows the layer before it directly, with another scale so that its
+// partials differ, and one has its lengths from a copy.
+static void chain_enqueue(chain *c, int programmatic, int scheduled) {
   const size_t bytes = sizeof(int32_t) * (size_t)c->p.shape.batch;
   int layer;
   for (layer = 0; layer < LAYERS; layer++) {
@@ -78,6 +79,9 @@ static void chain_enqueue(chain *c, int programmatic) {
       args.softmax_scale *= 0.5f;
     else
       gpu_must(gpu.copy_async(c->device.lens.at, lengths, bytes, c->stream));
+    if (scheduled)
+      gpu_ok(lathe_decode_schedule(c->plan, &args, c->stream), "lathe_decode_schedule of a chain");
+    args.scheduled = scheduled;
     gpu_ok(lathe_decode_run(c->plan, &args, c->stream), "lathe_decode_run of a chain");
   }
 }
@@ -158,7 +162,7 @@ static void chain_run(int batch, int q_len, int heads, int page, lathe_dtype kv)
   gpu_graph_exec exec;
   shape s;
   chain c;
-  int round, rounds = gpu_small() ? 2 : 5;
+  int round, rounds = gpu_small() ? 2 : 5, scheduled;
   memset(&s, 0, sizeof s);
   s.batch = batch;
   s.q_len = q_len;
@@ -181,24 +185,32 @@ static void chain_run(int batch, int q_len, int heads, int page, lathe_dtype kv)
     gpu_skip("the device has no programmatic launch: compute capability below 9.0");
   } else {
     chain_poison(&c, 0xff);
-    chain_enqueue(&c, 0);
+    chain_enqueue(&c, 0, 0);
     chain_collect(&c, c.want);
     for (round = 0; round < rounds; round++) {
       chain_poison(&c, round * 37);
-      chain_enqueue(&c, 1);
+      chain_enqueue(&c, 1, 0);
       chain_compare(&c, "programmatic launches", round);
+      chain_poison(&c, round * 37);
+      chain_enqueue(&c, 1, 1);
+      chain_compare(&c, "programmatic launches of schedules", round);
     }
-    gpu_must(gpu.begin_capture(c.stream, 0));
-    chain_enqueue(&c, 1);
-    gpu_must(gpu.end_capture(c.stream, &graph));
-    gpu_must(gpu.graph_instantiate(&exec, graph, 0));
-    for (round = 0; round < rounds; round++) {
-      chain_poison(&c, round * 41);
-      gpu_must(gpu.graph_launch(exec, c.stream));
-      chain_compare(&c, "programmatic launches in a graph", round);
+    for (scheduled = 0; scheduled < 2; scheduled++) {
+      gpu_must(gpu.begin_capture(c.stream, 0));
+      chain_enqueue(&c, 1, scheduled);
+      gpu_must(gpu.end_capture(c.stream, &graph));
+      gpu_must(gpu.graph_instantiate(&exec, graph, 0));
+      for (round = 0; round < rounds; round++) {
+        chain_poison(&c, round * 41);
+        gpu_must(gpu.graph_launch(exec, c.stream));
+        chain_compare(&c,
+                      scheduled ? "programmatic launches of schedules in a graph"
+                                : "programmatic launches in a graph",
+                      round);
+      }
+      gpu_must(gpu.graph_exec_destroy(exec));
+      gpu_must(gpu.graph_destroy(graph));
     }
-    gpu_must(gpu.graph_exec_destroy(exec));
-    gpu_must(gpu.graph_destroy(graph));
   }
   chain_end(&c);
   lathe_context_destroy(context);

@@ -167,6 +167,23 @@ Test(jit, every_merge) {
   test_end();
 }
 
+Test(jit, every_schedule) {
+  lathep_variant variant;
+  lathe_context *context;
+  size_t a;
+  int tokens;
+  test_begin_real();
+  context = real_context();
+  for (tokens = 16; tokens <= 64; tokens *= 2)
+    for (a = 0; a < sizeof architectures / sizeof architectures[0]; a++) {
+      lathep_variant_schedule(tokens, &variant);
+      if (known(architectures[a].arch))
+        compile(context, &variant, architectures[a].arch, 0);
+    }
+  lathe_context_destroy(context);
+  test_end();
+}
+
 // ----------------------------------------------------------------------------------------- errors
 
 // Puts `with` in the place of `what`, which is as long, in a family's source, and compiles it.
@@ -231,12 +248,12 @@ Test(jit, plan_from_cold_and_from_the_cache) {
   cr_expect_eq(strncmp(info.kernel, "decode_sm90a_bf16_bf16_l256r32_m64", 34), 0, "%s",
                info.kernel);
   cr_expect_eq(memcmp(cuda->image, "\177ELF", 4), 0);
-  cr_expect_eq(cuda->loads, 2);
+  cr_expect_eq(cuda->loads, 3);
   cr_expect_eq(plan_info(context, &desc).source, LATHE_KERNEL_SOURCE_MEMORY);
   lathe_context_destroy(context);
   context = real_context();
   cr_expect_eq(plan_info(context, &desc).source, LATHE_KERNEL_SOURCE_CACHE);
-  cr_expect_eq(count_of(log_text, "jit: compiled"), 2, "%s", log_text);
+  cr_expect_eq(count_of(log_text, "jit: compiled"), 3, "%s", log_text);
   lathe_context_destroy(context);
   test_end();
 }

@@ -219,8 +219,8 @@ static inline lathe_context *recording_context(int major, int minor) {
 // nothing but their names.
 static inline lathe_decode_plan *recorded_plan(lathe_context *context,
                                                const lathe_decode_desc *desc) {
-  static char names[2][128];
-  static lathe_kernel_image images[2];
+  static char names[3][128];
+  static lathe_kernel_image images[3];
   lathe_decode_desc filled;
   lathep_candidates list;
   lathep_choice choice;
@@ -231,7 +231,8 @@ static inline lathe_decode_plan *recorded_plan(lathe_context *context,
                lathe_last_error()->message);
   lathep_variant_name(&choice.decode, names[0], sizeof names[0]);
   lathep_variant_name(&choice.merge, names[1], sizeof names[1]);
-  for (i = 0; i < 2; i++) {
+  lathep_variant_name(&choice.schedule, names[2], sizeof names[2]);
+  for (i = 0; i < 3; i++) {
     images[i].variant = names[i];
     images[i].kind = LATHE_IMAGE_PTX;
     images[i].arch = 80;
@@ -239,7 +240,7 @@ static inline lathe_decode_plan *recorded_plan(lathe_context *context,
     images[i].size = sizeof names[i];
   }
   context->table.version = LATHE_VERSION;
-  context->table.num_images = 2;
+  context->table.num_images = 3;
   context->table.images = images;
   return plan_of(context, desc);
 }

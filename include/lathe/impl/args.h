@@ -206,22 +206,16 @@ LATHEP_FN lathe_status lathep_check_scales(const lathe_decode_desc *desc, lathe_
   return LATHE_STATUS_OK;
 }
 
-LATHEP_FN lathe_status lathep_check_tables(const lathe_decode_desc *desc, lathe_decode_args *args) {
+// What a schedule is made of, besides counts.
+LATHEP_FN lathe_status lathep_check_lengths(const lathe_decode_desc *desc,
+                                            lathe_decode_args *args) {
   const int align = (int)sizeof(int32_t);
   int64_t bytes;
-  lathe_status status = lathep_check_pointer("block_tables", args->block_tables, align,
-                                             "int32 [batch, block_table_stride]");
-  if (!status)
-    status = lathep_check_pointer("seq_lens", args->seq_lens, align, "int32 [batch]");
+  lathe_status status = lathep_check_pointer("seq_lens", args->seq_lens, align, "int32 [batch]");
   if (!status && args->cu_q_lens)
     status = lathep_check_pointer("cu_q_lens", args->cu_q_lens, align, "int32 [batch + 1]");
   if (status)
     return status;
-  if (args->num_pages < 0)
-    return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
-                       "lathe_decode_args.num_pages is %lld; give the pages of the cache, or 0 to "
-                       "have table entries trusted",
-                       (long long)args->num_pages);
   if (args->block_table_stride == 0)
     args->block_table_stride = lathep_ceil_div(desc->max_seq_len, desc->page_size);
   if (args->block_table_stride < 0 ||
@@ -233,6 +227,20 @@ LATHEP_FN lathe_status lathep_check_tables(const lathe_decode_desc *desc, lathe_
         (long long)args->block_table_stride,
         (long long)lathep_ceil_div(desc->max_seq_len, desc->page_size));
   return LATHE_STATUS_OK;
+}
+
+LATHEP_FN lathe_status lathep_check_tables(const lathe_decode_desc *desc, lathe_decode_args *args) {
+  lathe_status status =
+      lathep_check_pointer("block_tables", args->block_tables, (int)sizeof(int32_t),
+                           "int32 [batch, block_table_stride]");
+  if (!status)
+    status = lathep_check_lengths(desc, args);
+  if (!status && args->num_pages < 0)
+    return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
+                       "lathe_decode_args.num_pages is %lld; give the pages of the cache, or 0 to "
+                       "have table entries trusted",
+                       (long long)args->num_pages);
+  return status;
 }
 
 LATHEP_FN lathe_status lathep_check_workspace(size_t size, const lathe_decode_args *args) {

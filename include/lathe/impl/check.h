@@ -5,6 +5,8 @@
 
 enum {
   LATHEP_DIM_STEP = 16,     // elements: L and R of the kernels are multiples of it
+  LATHEP_SPLIT_STEP = 64,   // KV rows: split_len is a multiple of every kernel's step
+  LATHEP_MAX_SPLITS = 1024, // rows of the split table, which the merge kernel has in shared memory
   LATHEP_MAX_ROWS = 1 << 30 // of a sequence, a page, a request: room to round up in 32 bits
 };
 
@@ -81,6 +83,17 @@ LATHEP_FN lathe_status lathep_check_dim(const char *field, int32_t value) {
   return LATHE_STATUS_OK;
 }
 
+LATHEP_FN lathe_status lathep_check_split_len(const lathe_decode_desc *desc) {
+  const int32_t length = desc->split_len;
+  if (length % LATHEP_SPLIT_STEP)
+    return lathep_fail(LATHE_STATUS_UNSUPPORTED,
+                       "lathe_decode_desc.split_len is %d; give a multiple of %d (%d is the next), "
+                       "or 0 for cuts where they balance the work",
+                       (int)length, (int)LATHEP_SPLIT_STEP,
+                       (int)(length - length % LATHEP_SPLIT_STEP + LATHEP_SPLIT_STEP));
+  return LATHE_STATUS_OK;
+}
+
 // Everything about a desc that does not depend on the device's limits: dispatch.h has those. Takes
 // a desc whose defaults are filled in.
 LATHEP_FN lathe_status lathep_decode_desc_check(const lathe_decode_desc *desc,
@@ -108,6 +121,11 @@ LATHEP_FN lathe_status lathep_decode_desc_check(const lathe_decode_desc *desc,
     status = lathep_check_size("num_sms", desc->num_sms, 0, most,
                                "the multiprocessors to size launches for (0: all of the device's)");
   if (!status)
+    status = lathep_check_size("split_len", desc->split_len, 0, LATHEP_MAX_ROWS,
+                               "the KV rows between cuts (0: cuts where they balance the work)");
+  if (!status)
+    status = lathep_check_split_len(desc);
+  if (!status)
     status = lathep_check_dtypes(desc);
   if (status)
     return status;
@@ -128,6 +146,11 @@ LATHEP_FN lathe_status lathep_decode_desc_check(const lathe_decode_desc *desc,
                        (int)desc->num_heads, (int)desc->max_q_len, (int)LATHEP_MAX_ROWS);
   if (backend == LATHE_BACKEND_CPU)
     return LATHE_STATUS_OK;
+  if (desc->split_len && desc->max_batch > LATHEP_MAX_SPLITS)
+    return lathep_fail(LATHE_STATUS_UNSUPPORTED,
+                       "lathe_decode_desc.max_batch is %d with a split_len of %d; give %d requests "
+                       "at most, or a split_len of 0",
+                       (int)desc->max_batch, (int)desc->split_len, (int)LATHEP_MAX_SPLITS);
   status = lathep_check_dim("kv_lora_rank", desc->kv_lora_rank);
   return status ? status : lathep_check_dim("qk_rope_head_dim", desc->qk_rope_head_dim);
 }

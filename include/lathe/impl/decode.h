@@ -86,6 +86,11 @@ LATHEP_FN void lathep_decode_params_fill(const lathe_decode_plan *plan,
   p->partial_lse = (float *)(void *)workspace;
   workspace += choice->partial_lse_bytes;
   p->split_table = (int *)(void *)workspace;
+  if (args->scheduled) {
+    workspace += choice->split_table_bytes;
+    p->schedule = (int *)(void *)workspace;
+    p->split_table = (int *)(void *)(workspace + choice->schedule_bytes);
+  }
   p->q_nope_token_stride = args->q_token_stride * q;
   p->q_nope_head_stride = args->q_head_stride * q;
   p->q_pe_token_stride = args->q_pe_token_stride * q;
@@ -113,6 +118,9 @@ LATHEP_FN void lathep_decode_params_fill(const lathe_decode_plan *plan,
   p->groups = choice->groups;
   p->row_tiles = choice->row_tiles;
   p->slot_rows = choice->row_tiles * choice->decode.rows;
+  p->splits = desc->split_len ? args->batch : choice->groups;
+  p->split_blocks = desc->split_len / choice->decode.tokens;
+  p->split_parts = choice->split_parts;
   p->scale_log2 = (float)((double)args->softmax_scale * args->kv_scale * 1.4426950408889634);
   p->out_scale = args->kv_scale;
   p->lse_scale = desc->lse_base == LATHE_LSE_BASE2 ? 1.0f : 0.69314718f;

@@ -5,8 +5,10 @@
 // to the log (topic dispatch) and into the plan's info.
 
 enum {
-  LATHEP_MAX_GROUPS = 1024,      // of lathep_decode_params
-  LATHEP_MERGE_BLOCKS_PER_SM = 4 // what registers let run at once
+  LATHEP_MAX_GROUPS = LATHEP_MAX_SPLITS, // a group has one split at most
+  LATHEP_MERGE_BLOCKS_PER_SM = 4,        // what registers let run at once
+  LATHEP_SPLIT_INTS = 4,                 // of a row of the split table
+  LATHEP_SCHEDULE_INTS = 8               // of a group's two cuts
 };
 
 typedef struct lathep_candidates {
@@ -27,12 +29,17 @@ LATHEP_FN void lathep_candidate(lathep_candidates *list, const char *name, const
 
 // The kernels of a plan and how they are launched; what kernel_params.h needs of them.
 typedef struct lathep_choice {
-  lathep_variant decode, merge;
-  int row_tiles; // tiles of decode.rows that num_heads * max_q_len rows fill
-  int groups;    // parts the KV work is cut into; 1: nothing is split, merge is not launched
+  lathep_variant decode, merge, schedule;
+  int row_tiles;   // tiles of decode.rows that num_heads * max_q_len rows fill
+  int groups;      // shares that the KV work is cut into
+  int split_parts; // with a split_len: the most parts of a request; else 0
+  int slots;       // for partial results: the most that a run leaves
+  int merges;      // runs may leave partial results
   int merge_blocks;
-  // Of the workspace, in order, rounded up to 256 each.
-  size_t partial_out_bytes, partial_exponents_bytes, partial_lse_bytes, split_table_bytes;
+  // Of the workspace, in order, rounded up to 256 each: partial results, the split table of a run,
+  // and what runs leave alone: a schedule and its split table.
+  size_t partial_out_bytes, partial_exponents_bytes, partial_lse_bytes, split_table_bytes,
+      schedule_bytes;
   size_t workspace_size;
 } lathep_choice;
 
@@ -140,33 +147,64 @@ LATHEP_FN size_t lathep_round_up(size_t bytes, size_t to) {
   return (bytes + to - 1) / to * to;
 }
 
+// Slots for partial results. A group leaves at most two, of the requests that it has a part of and
+// its neighbours have others; with a split_len it is the request that has a slot for each part.
+LATHEP_FN lathe_status lathep_choice_slots(const lathe_decode_desc *desc, lathep_choice *choice) {
+  const int64_t slot_rows = (int64_t)choice->row_tiles * choice->decode.rows;
+  int64_t slots = 2 * (int64_t)choice->groups;
+  choice->merges = choice->groups > 1;
+  if (desc->split_len) {
+    choice->split_parts = (int)lathep_ceil_div(desc->max_seq_len, desc->split_len);
+    choice->merges = choice->split_parts > 1;
+    slots = choice->merges ? (int64_t)desc->max_batch * choice->split_parts : 0;
+  }
+  if (slots > INT32_MAX || slots * slot_rows > INT64_MAX / (16 * (int64_t)choice->decode.l))
+    return lathep_fail(
+        LATHE_STATUS_UNSUPPORTED,
+        "lathe_decode_desc.split_len is %d: the partial results of max_batch x ceil(max_seq_len / "
+        "split_len) = %d x %d parts of %lld rows are more than a workspace can hold; give a "
+        "greater split_len",
+        (int)desc->split_len, (int)desc->max_batch, choice->split_parts, (long long)slot_rows);
+  choice->slots = (int)slots;
+  return LATHE_STATUS_OK;
+}
+
 // The launch: as many blocks as the device, or desc->num_sms of it, runs at once, dealt to the row
-// tiles; every group of row_tiles blocks walks its share of the KV rows, and leaves at most two
-// partial results.
-LATHEP_FN void lathep_choice_launch(const lathe_context *context, const lathe_decode_desc *desc,
-                                    lathep_choice *choice) {
+// tiles; every group of row_tiles blocks walks its share of the KV rows.
+LATHEP_FN lathe_status lathep_choice_launch(const lathe_context *context,
+                                            const lathe_decode_desc *desc, lathep_choice *choice) {
   const lathep_variant *v = &choice->decode;
   int64_t rows = (int64_t)desc->num_heads * desc->max_q_len;
   const int sms = desc->num_sms && desc->num_sms < context->device.num_sms
                       ? desc->num_sms
                       : context->device.num_sms;
   int64_t total = (int64_t)sms * v->ctas;
-  size_t slots;
+  size_t slot_rows, splits;
+  lathe_status status;
   choice->row_tiles = (int)lathep_ceil_div(rows, v->rows);
   choice->groups = total > choice->row_tiles ? (int)(total / choice->row_tiles) : 1;
   if (choice->groups > LATHEP_MAX_GROUPS)
     choice->groups = LATHEP_MAX_GROUPS;
   choice->merge_blocks = LATHEP_MERGE_BLOCKS_PER_SM * sms;
-  slots = (size_t)2 * (size_t)choice->groups * (size_t)choice->row_tiles * (size_t)v->rows;
-  choice->partial_out_bytes = lathep_round_up(slots * (size_t)v->l * 2, LATHEP_WORKSPACE_ALIGN);
+  status = lathep_choice_slots(desc, choice);
+  if (status)
+    return status;
+  slot_rows = (size_t)choice->slots * (size_t)choice->row_tiles * (size_t)v->rows;
+  splits = (size_t)(choice->split_parts ? desc->max_batch : choice->groups);
+  choice->partial_out_bytes = lathep_round_up(slot_rows * (size_t)v->l * 2, LATHEP_WORKSPACE_ALIGN);
   choice->partial_exponents_bytes =
-      lathep_round_up(slots * (size_t)v->l / 8, LATHEP_WORKSPACE_ALIGN);
-  choice->partial_lse_bytes = lathep_round_up(slots * sizeof(float), LATHEP_WORKSPACE_ALIGN);
-  choice->split_table_bytes = lathep_round_up((size_t)choice->groups * 16, LATHEP_WORKSPACE_ALIGN);
-  choice->workspace_size =
-      choice->partial_out_bytes + choice->partial_exponents_bytes + choice->partial_lse_bytes +
-      choice->split_table_bytes;
+      lathep_round_up(slot_rows * (size_t)v->l / 8, LATHEP_WORKSPACE_ALIGN);
+  choice->partial_lse_bytes = lathep_round_up(slot_rows * sizeof(float), LATHEP_WORKSPACE_ALIGN);
+  choice->split_table_bytes =
+      lathep_round_up(splits * LATHEP_SPLIT_INTS * sizeof(int), LATHEP_WORKSPACE_ALIGN);
+  choice->schedule_bytes = lathep_round_up(
+      (size_t)choice->groups * LATHEP_SCHEDULE_INTS * sizeof(int), LATHEP_WORKSPACE_ALIGN);
+  choice->workspace_size = choice->partial_out_bytes + choice->partial_exponents_bytes +
+                           choice->partial_lse_bytes + 2 * choice->split_table_bytes +
+                           choice->schedule_bytes;
   lathep_variant_merge(desc->out_dtype, desc->kv_lora_rank, &choice->merge);
+  lathep_variant_schedule(v->tokens, &choice->schedule);
+  return LATHE_STATUS_OK;
 }
 
 // Does LATHE_KERNEL mean kernels of this family: by its policy's word, by its own name, or by that
@@ -253,8 +291,7 @@ LATHEP_FN lathe_status lathep_dispatch(const lathe_context *context, const lathe
       continue;
     }
     if (!lathep_policy_ask(&question, policy, &choice->decode, reason, sizeof reason)) {
-      lathep_choice_launch(context, desc, choice);
-      return LATHE_STATUS_OK;
+      return lathep_choice_launch(context, desc, choice);
     }
   }
   if (wanted)

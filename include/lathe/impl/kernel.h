@@ -189,7 +189,9 @@ LATHEP_FN lathe_status lathep_kernel_jit_disabled(const lathe_context *context,
   lathep_variant_family(variant, family, sizeof family);
   if (variant->page)
     lathep_print(pages, sizeof pages, ", pages = [%d]", variant->page);
-  if (variant->op == LATHEP_OP_MERGE)
+  if (variant->op == LATHEP_OP_SCHEDULE)
+    lathep_print(row, sizeof row, "families = [\"%s\"], tokens = [%d]", family, variant->tokens);
+  else if (variant->op == LATHEP_OP_MERGE)
     lathep_print(row, sizeof row, "families = [\"%s\"], l = %d", family, variant->l);
   else
     lathep_print(row, sizeof row, "families = [\"%s\"], l = %d, r = %d, rows = [%d]%s", family,

@@ -12,12 +12,15 @@ struct lathep_decode_params {
   void *out;                 // [num_tokens, num_heads, L]
   float *lse;                // [num_tokens, num_heads] or null
   // Parts of split requests, each normalised: f16 times 2^exponent, one of every 8 columns; base-2 lse.
-  unsigned short *partial_out;     // [2 * groups, slot_rows, L]
-  signed char *partial_exponents;  // [2 * groups, slot_rows, L / 8]
-  float *partial_lse;              // [2 * groups, slot_rows]
-  // [groups, 4]: the request whose first part this group has, or -1; its parts; its first token;
-  // its tokens. Part 0 is slot 2 * group + 1, part p > 0 slot 2 * (group + p).
+  unsigned short *partial_out;    // [slots, slot_rows, L]
+  signed char *partial_exponents; // [slots, slot_rows, L / 8]
+  float *partial_lse;             // [slots, slot_rows]
+  // [splits, 4]: a request that is split, or -1; its parts; its first token; its tokens. Which row
+  // a request has, and its parts which slots: templates/parts/splits.cuh.j2.
   int *split_table;
+  // [groups, 2, 4]: where a group's work begins and ends (request, block, parts, 0), made
+  // beforehand together with the split table; null: each block derives it.
+  int *schedule;
   long long q_nope_token_stride, q_nope_head_stride, q_pe_token_stride, q_pe_head_stride;
   long long ckv_page_stride, ckv_row_stride, kpe_page_stride, kpe_row_stride;
   long long out_token_stride, out_head_stride, lse_token_stride, lse_head_stride;
@@ -31,6 +34,9 @@ struct lathep_decode_params {
   int groups;                // parts the KV work is cut into, at most 1024
   int row_tiles;             // ceil(num_heads * max_q_len / ROWS)
   int slot_rows;             // row_tiles * ROWS
+  int splits;                // rows of the split table, at most 1024
+  int split_blocks;          // requests are cut every so many blocks; 0: where it balances groups
+  int split_parts;           // split_blocks > 0: the most parts of a request
   float scale_log2;          // softmax_scale * kv_scale * log2(e)
   float out_scale;           // kv_scale: what V is multiplied by
   float lse_scale;           // ln(2) for a natural lse, 1 for base 2

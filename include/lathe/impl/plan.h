@@ -7,7 +7,8 @@ struct lathe_decode_plan {
   lathe_context *context;
   lathe_decode_desc desc; // defaults filled
   lathep_choice choice;
-  const lathep_kernel *kernel, *merge; // the context's; null on the CPU backend or if not launched
+  const lathep_kernel *kernel, *merge, *schedule; // the context's; null on the CPU backend; merge
+                                                  // also if not launched
   lathe_kernel_source source;
   char *candidates;
 };
@@ -21,15 +22,18 @@ LATHEP_FN lathe_status lathep_plan_kernels(lathe_decode_plan *plan) {
   lathe_kernel_source how;
   lathe_status status =
       lathep_kernel_get(plan->context, &plan->choice.decode, &plan->kernel, &plan->source);
-  if (status || plan->choice.groups == 1)
-    return status;
-  return lathep_kernel_get(plan->context, &plan->choice.merge, &plan->merge, &how);
+  if (!status && plan->choice.merges)
+    status = lathep_kernel_get(plan->context, &plan->choice.merge, &plan->merge, &how);
+  if (!status)
+    status = lathep_kernel_get(plan->context, &plan->choice.schedule, &plan->schedule, &how);
+  return status;
 }
 
 // args.programmatic_launch on the CUDA backend: of a device, a driver and kernels that have it.
 LATHEP_FN lathe_status lathep_check_programmatic(const lathe_decode_plan *plan, int32_t wanted) {
   const lathe_context *context = plan->context;
-  const lathep_kernel *kernel = plan->kernel;
+  const lathep_kernel *kernels[] = {plan->kernel, plan->merge, plan->schedule};
+  size_t i;
   if (!wanted)
     return LATHE_STATUS_OK;
   if (context->device.major < 9)
@@ -45,15 +49,14 @@ LATHEP_FN lathe_status lathep_check_programmatic(const lathe_decode_plan *plan, 
         "no cuLaunchKernelEx; leave it 0, or install a driver of CUDA 12",
         (int)wanted, context->device.driver_version / 1000,
         context->device.driver_version % 1000 / 10);
-  if (lathep_kernel_waits(kernel) && plan->merge)
-    kernel = plan->merge;
-  if (!lathep_kernel_waits(kernel))
-    return lathep_fail(LATHE_STATUS_UNSUPPORTED,
-                       "lathe_decode_args.programmatic_launch is %d and kernel %s was compiled for "
-                       "compute capability %d.%d; leave it 0, or compile the kernels ahead of time "
-                       "for 9.0 or later",
-                       (int)wanted, kernel->name, kernel->ptx_version / 10,
-                       kernel->ptx_version % 10);
+  for (i = 0; i < sizeof kernels / sizeof kernels[0]; i++)
+    if (kernels[i] && !lathep_kernel_waits(kernels[i]))
+      return lathep_fail(LATHE_STATUS_UNSUPPORTED,
+                         "lathe_decode_args.programmatic_launch is %d and kernel %s was compiled "
+                         "for compute capability %d.%d; leave it 0, or compile the kernels ahead "
+                         "of time for 9.0 or later",
+                         (int)wanted, kernels[i]->name, kernels[i]->ptx_version / 10,
+                         kernels[i]->ptx_version % 10);
   return LATHE_STATUS_OK;
 }
 
@@ -124,12 +127,14 @@ LATHE_API lathe_status lathe_decode_plan_get_info(const lathe_decode_plan *plan,
   lathep_variant_name(&plan->choice.decode, info->kernel, sizeof info->kernel);
   if (plan->merge)
     lathep_variant_name(&plan->choice.merge, info->merge_kernel, sizeof info->merge_kernel);
+  lathep_variant_name(&plan->choice.schedule, info->schedule_kernel, sizeof info->schedule_kernel);
   info->registers = plan->kernel->registers;
   info->local_bytes = plan->kernel->local_bytes;
   info->shared_bytes = lathep_kernel_shared(plan->kernel, &plan->choice.decode);
   info->threads = plan->choice.decode.threads;
   info->blocks = plan->choice.groups * plan->choice.row_tiles;
-  info->splits = plan->choice.groups;
+  info->splits = plan->choice.split_parts ? plan->desc.max_batch * plan->choice.split_parts
+                                          : plan->choice.groups;
   return LATHE_STATUS_OK;
 }
 

@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: 2026 The Lathe authors
 // SPDX-License-Identifier: MIT
 // The validator: fetches what the kernels read from device memory to steer themselves (lengths,
-// cu_q_lens, block tables) and names the first request and entry that is out of range. A run would
-// clamp these or read zeros; this says so.
+// cu_q_lens, block tables, a schedule) and names the first request and entry that is out of range.
+// A run would clamp these or read zeros; this says so.
 
 LATHEP_FN lathe_status lathep_fetch(const lathe_context *context, const char *field,
                                     const int32_t *from, int64_t count, int32_t *to,
@@ -90,6 +90,107 @@ LATHEP_FN lathe_status lathep_validate_tables(const lathe_decode_desc *desc,
   return LATHE_STATUS_OK;
 }
 
+// -------------------------------------------------------------------------------------- schedule
+
+LATHEP_FN lathe_status lathep_schedule_bad(int group, const char *what, const int *numbers) {
+  return lathep_fail(LATHE_STATUS_CHECK_FAILED,
+                     "the schedule in lathe_decode_args.workspace is none of these lengths: %s of "
+                     "group %d are %d, %d, %d, %d; call lathe_decode_schedule() with the run's "
+                     "batch and lengths, after what changes them or writes to the workspace",
+                     what, group, numbers[0], numbers[1], numbers[2], numbers[3]);
+}
+
+// Each group begins where the one before ends, at a block that its request has, the first with the
+// first request and the last at the end.
+LATHEP_FN lathe_status lathep_validate_cuts(const struct lathep_decode_params *p, int tokens,
+                                            const int32_t *lens, const int32_t *cuts) {
+  static const int32_t start[4] = {0, 0, 0, 0};
+  const int32_t *at = start;
+  int g;
+  for (g = 0; g < p->groups; g++) {
+    const int32_t *from = cuts + LATHEP_SCHEDULE_INTS * g, *to = from + 4;
+    const int last = g == p->groups - 1;
+    if (from[0] != at[0] || from[1] != at[1])
+      return lathep_schedule_bad(g, "request, block, parts and rest where the work begins", from);
+    if (to[0] < from[0] || to[0] > p->batch || to[1] < 0 || (to[0] == from[0] && to[1] < from[1]) ||
+        (to[1] > 0 && (to[0] == p->batch || to[1] >= lathep_ceil_div(lens[to[0]], tokens))) ||
+        (p->split_blocks && to[1] % p->split_blocks) || (last && to[0] != p->batch))
+      return lathep_schedule_bad(g, "request, block, parts and rest where the work ends", to);
+    at = to;
+  }
+  return LATHE_STATUS_OK;
+}
+
+// The parts of the request that a group begins and does not end; 0: there is none.
+LATHEP_FN int lathep_parts_from(const int32_t *cuts, int group) {
+  const int32_t *from = cuts + LATHEP_SCHEDULE_INTS * group, *to = from + 4;
+  const int request = to[0];
+  int parts = 1;
+  if (to[1] == 0 || (from[0] == request && from[1] > 0))
+    return 0;
+  for (; to[0] == request && to[1] > 0; to += LATHEP_SCHEDULE_INTS)
+    parts++;
+  return parts;
+}
+
+LATHEP_FN lathe_status lathep_validate_splits(const struct lathep_decode_params *p, int tokens,
+                                              const int32_t *lens, const int32_t *cu,
+                                              const int32_t *cuts, const int32_t *splits) {
+  int s;
+  for (s = 0; s < p->splits; s++) {
+    const int32_t *row = splits + LATHEP_SPLIT_INTS * s;
+    int request = s, parts;
+    if (p->split_blocks) {
+      parts = (int)lathep_ceil_div(lathep_ceil_div(lens[s], tokens), p->split_blocks);
+    } else {
+      parts = lathep_parts_from(cuts, s);
+      request = cuts[LATHEP_SCHEDULE_INTS * s + 4];
+    }
+    if (parts < 2 ? row[0] != -1
+                  : row[0] != request || row[1] != parts ||
+                        row[2] != (p->cu_q_lens ? cu[request] : request * p->q_len) ||
+                        row[3] != (p->cu_q_lens ? cu[request + 1] - cu[request] : p->q_len))
+      return lathep_schedule_bad(s, "request, parts, first token and tokens to be merged", row);
+  }
+  return LATHE_STATUS_OK;
+}
+
+// That the workspace has a schedule of these lengths, which have been checked.
+LATHEP_FN lathe_status lathep_validate_schedule(const lathe_decode_plan *plan,
+                                                const lathe_decode_args *args, const int32_t *lens,
+                                                const int32_t *cu, lathe_stream stream) {
+  const lathe_context *context = plan->context;
+  const int tokens = plan->choice.decode.tokens;
+  struct lathep_decode_params p;
+  int64_t cuts_length, splits_length;
+  int32_t *cuts, *splits;
+  lathe_status status;
+  lathep_decode_params_fill(plan, args, &p);
+  cuts_length = (int64_t)p.groups * LATHEP_SCHEDULE_INTS;
+  splits_length = (int64_t)p.splits * LATHEP_SPLIT_INTS;
+  cuts = (int32_t *)lathep_alloc(&context->allocator,
+                                 (size_t)(cuts_length + splits_length) * sizeof(int32_t));
+  if (!cuts)
+    return lathep_fail(LATHE_STATUS_OUT_OF_MEMORY,
+                       "lathe_allocator.alloc returned null for a schedule of %d groups; give it "
+                       "memory, or switch LATHE_CHECK off",
+                       p.groups);
+  splits = cuts + cuts_length;
+  status = lathep_fetch(context, "workspace", p.schedule, cuts_length, cuts, stream);
+  if (!status)
+    status = lathep_fetch(context, "workspace", p.split_table, splits_length, splits, stream);
+  if (!status)
+    status = lathep_fetched(context, "workspace", stream);
+  if (!status)
+    status = lathep_validate_cuts(&p, tokens, lens, cuts);
+  if (!status)
+    status = lathep_validate_splits(&p, tokens, lens, cu, cuts, splits);
+  lathep_free(&context->allocator, cuts);
+  return status;
+}
+
+// ------------------------------------------------------------------------------------------- run
+
 // The page numbers that a run of these lengths reads, request after request, into memory that the
 // caller frees.
 LATHEP_FN lathe_status lathep_fetch_tables(const lathe_decode_plan *plan,
@@ -118,34 +219,53 @@ LATHEP_FN lathe_status lathep_fetch_tables(const lathe_decode_plan *plan,
   return status ? status : lathep_fetched(plan->context, "block_tables", stream);
 }
 
-// With resolved args, the plan's CUDA context current.
-LATHEP_FN lathe_status lathep_decode_validate(lathe_decode_plan *plan,
-                                              const lathe_decode_args *args, lathe_stream stream) {
+// The lengths of a run, and in *cu its cu_q_lens, checked, into memory that the caller frees.
+LATHEP_FN lathe_status lathep_fetch_lengths(const lathe_decode_plan *plan,
+                                            const lathe_decode_args *args, int32_t **lens,
+                                            int32_t **cu, lathe_stream stream) {
   const lathe_context *context = plan->context;
   const int64_t batch = args->batch;
-  int32_t *tables = NULL, *lens, *cu;
   lathe_status status;
-  lens = (int32_t *)lathep_alloc(&context->allocator, (size_t)(2 * batch + 1) * sizeof(int32_t));
-  if (!lens)
+  *lens = (int32_t *)lathep_alloc(&context->allocator, (size_t)(2 * batch + 1) * sizeof(int32_t));
+  if (!*lens)
     return lathep_fail(
         LATHE_STATUS_OUT_OF_MEMORY,
         "lathe_allocator.alloc returned null for the lengths of %d requests; give it "
         "memory, or switch LATHE_CHECK off",
         (int)args->batch);
-  cu = lens + batch;
-  status = lathep_fetch(context, "seq_lens", args->seq_lens, batch, lens, stream);
+  *cu = *lens + batch;
+  status = lathep_fetch(context, "seq_lens", args->seq_lens, batch, *lens, stream);
   if (!status && args->cu_q_lens)
-    status = lathep_fetch(context, "cu_q_lens", args->cu_q_lens, batch + 1, cu, stream);
+    status = lathep_fetch(context, "cu_q_lens", args->cu_q_lens, batch + 1, *cu, stream);
   if (!status)
     status = lathep_fetched(context, "seq_lens", stream);
-  if (!status)
-    status = lathep_validate_lengths(&plan->desc, args, lens, cu);
+  return status ? status : lathep_validate_lengths(&plan->desc, args, *lens, *cu);
+}
+
+// With resolved args, the plan's CUDA context current.
+LATHEP_FN lathe_status lathep_decode_validate(lathe_decode_plan *plan,
+                                              const lathe_decode_args *args, lathe_stream stream) {
+  const lathe_context *context = plan->context;
+  int32_t *tables = NULL, *lens = NULL, *cu;
+  lathe_status status = lathep_fetch_lengths(plan, args, &lens, &cu, stream);
+  if (!status && args->scheduled && context->backend != LATHE_BACKEND_CPU)
+    status = lathep_validate_schedule(plan, args, lens, cu, stream);
   if (!status)
     status = lathep_fetch_tables(plan, args, lens, &tables, stream);
   if (!status)
     status = lathep_validate_tables(&plan->desc, args, lens, tables);
   lathep_free(&context->allocator, tables);
   lathep_free(&context->allocator, lens);
+  return status;
+}
+
+// The same for what a schedule is made of.
+LATHEP_FN lathe_status lathep_schedule_validate(const lathe_decode_plan *plan,
+                                                const lathe_decode_args *args,
+                                                lathe_stream stream) {
+  int32_t *lens = NULL, *cu;
+  lathe_status status = lathep_fetch_lengths(plan, args, &lens, &cu, stream);
+  lathep_free(&plan->context->allocator, lens);
   return status;
 }
 

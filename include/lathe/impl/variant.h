@@ -4,7 +4,7 @@
 // grammar) and its parameter block. codegen/ makes the same texts, and a test holds the two
 // together.
 
-typedef enum lathep_op { LATHEP_OP_DECODE, LATHEP_OP_MERGE } lathep_op;
+typedef enum lathep_op { LATHEP_OP_DECODE, LATHEP_OP_MERGE, LATHEP_OP_SCHEDULE } lathep_op;
 
 // What a kernel is written for; its word in names.
 typedef enum lathep_arch {
@@ -22,11 +22,11 @@ LATHEP_FN int lathep_arch_compute(lathep_arch arch) {
 
 typedef struct lathep_variant {
   lathep_op op;
-  lathep_arch arch;       // merge: sm80
-  lathe_dtype q, kv, out; // merge: out alone
-  int l, r;               // merge: l alone
+  lathep_arch arch;       // merge, schedule: sm80
+  lathe_dtype q, kv, out; // merge: out alone; schedule: none
+  int l, r;               // merge: l alone; schedule: neither
   int rows;               // (token, head) rows of a block's tile
-  int tokens;             // KV rows of a step
+  int tokens;             // KV rows of a step; merge: 0
   int stages;             // of the ring in shared memory
   int ctas;               // blocks of a multiprocessor that shared memory is sized for
   int page;               // rows of a page that are copied at once, 1: without tensor maps; sm80: 0
@@ -34,7 +34,7 @@ typedef struct lathep_variant {
   int threads;            // of a block
 } lathep_variant;
 
-enum { LATHEP_MERGE_THREADS = 256 };
+enum { LATHEP_MERGE_THREADS = 256, LATHEP_SCHEDULE_THREADS = 256 };
 
 LATHE_API const char *lathe_dtype_string(lathe_dtype dtype) {
   switch (dtype) {
@@ -65,7 +65,9 @@ LATHEP_FN int lathep_dtype_size(lathe_dtype dtype) {
 LATHEP_FN void lathep_variant_family(const lathep_variant *v, char *text, size_t size) {
   const char *q = lathe_dtype_string(v->q), *kv = lathe_dtype_string(v->kv);
   const char *arch = lathep_arch_words[v->arch], *out = lathe_dtype_string(v->out);
-  if (v->op == LATHEP_OP_MERGE)
+  if (v->op == LATHEP_OP_SCHEDULE)
+    lathep_print(text, size, "schedule_%s", arch);
+  else if (v->op == LATHEP_OP_MERGE)
     lathep_print(text, size, "merge_%s_%s", arch, out);
   else if (v->out == v->q)
     lathep_print(text, size, "decode_%s_%s_%s", arch, q, kv);
@@ -77,7 +79,9 @@ LATHEP_FN void lathep_variant_family(const lathep_variant *v, char *text, size_t
 LATHEP_FN void lathep_variant_name(const lathep_variant *v, char *text, size_t size) {
   char family[64];
   lathep_variant_family(v, family, sizeof family);
-  if (v->op == LATHEP_OP_MERGE)
+  if (v->op == LATHEP_OP_SCHEDULE)
+    lathep_print(text, size, "%s_t%d", family, v->tokens);
+  else if (v->op == LATHEP_OP_MERGE)
     lathep_print(text, size, "%s_l%d", family, v->l);
   else
     lathep_print(text, size, "%s_l%dr%d_m%dt%ds%d%c%d", family, v->l, v->r, v->rows, v->tokens,
@@ -89,6 +93,11 @@ LATHEP_FN void lathep_variant_name(const lathep_variant *v, char *text, size_t s
 LATHEP_FN size_t lathep_variant_params(const lathep_variant *v, char *text, size_t size) {
   char name[128];
   lathep_variant_name(v, name, sizeof name);
+  if (v->op == LATHEP_OP_SCHEDULE)
+    return lathep_print(text, size,
+                        "#define LATHE_P_KERNEL lathe_%s\n"
+                        "#define LATHE_P_TOKENS %d\n",
+                        name, v->tokens);
   if (v->op == LATHEP_OP_MERGE)
     return lathep_print(text, size,
                         "#define LATHE_P_KERNEL lathe_%s\n"
@@ -127,4 +136,12 @@ LATHEP_FN void lathep_variant_merge(lathe_dtype out, int l, lathep_variant *v) {
   v->out = out;
   v->l = l;
   v->threads = LATHEP_MERGE_THREADS;
+}
+
+// The kernel that makes the schedule of decode variants of so many tokens a step.
+LATHEP_FN void lathep_variant_schedule(int tokens, lathep_variant *v) {
+  memset(v, 0, sizeof *v);
+  v->op = LATHEP_OP_SCHEDULE;
+  v->tokens = tokens;
+  v->threads = LATHEP_SCHEDULE_THREADS;
 }
