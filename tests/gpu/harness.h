@@ -5,8 +5,9 @@
 // watch a process want (compute-sanitizer, cuda-gdb). Every test skips, with the reason, where
 // there is no GPU.
 //
-//   PROGRAM [Criterion's options]        PROGRAM --direct [--small] [name part]
+//   PROGRAM [Criterion's options]        PROGRAM --direct [--small] [--cpu] [name part]
 //
+// --cpu tests the tests: see stand_in.h.
 // LATHE_TEST_FULL=1 runs whole grids, LATHE_TEST_SMALL=1 (or --small) a handful of small cases.
 // Include this first; it brings the library's implementation.
 #ifndef LATHE_TESTS_GPU_HARNESS_H
@@ -29,7 +30,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "driver.h"
+#include "stand_in.h"
 
 // ------------------------------------------------------------------------------------- reporting
 
@@ -95,6 +96,8 @@ static inline double gpu_now(void) {
 static inline const char *gpu_missing(void) {
   static char why[256];
   static int state; // 0 not asked, 1 there, 2 missing
+  if (gpu_on_cpu)
+    return NULL;
   if (state == 0)
     state = gpu_driver_open(0, why, sizeof why) == 0 ? 1 : 2;
   return state == 1 ? NULL : why;
@@ -267,8 +270,8 @@ static inline lathe_context *gpu_context_create(const lathe_kernel_table *kernel
   lathe_context_desc desc;
   lathe_context *context = NULL;
   memset(&desc, 0, sizeof desc);
-  desc.backend = LATHE_BACKEND_CUDA;
-  desc.device = LATHE_DEVICE(0);
+  desc.backend = gpu_on_cpu ? LATHE_BACKEND_CPU : LATHE_BACKEND_CUDA;
+  desc.device = gpu_on_cpu ? 0 : LATHE_DEVICE(0);
   desc.kernels = kernels;
   desc.jit = jit;
   desc.cache_dir = gpu_cache_dir();
@@ -299,6 +302,8 @@ int main(int argc, char **argv) {
     for (i = 2; i < argc; i++) {
       if (strcmp(argv[i], "--small") == 0)
         setenv("LATHE_TEST_SMALL", "1", 1);
+      else if (strcmp(argv[i], "--cpu") == 0)
+        stand_in_begin();
       else
         filter = argv[i];
     }
