@@ -34,7 +34,8 @@ SPILLS = ('STL', 'LDL')
 # What ptxas says of wgmma that it cannot keep in flight: C7508 to C7514, by release.
 SERIAL = re.compile(r'wgmma.*serializ|\(C75\d\d\)', re.IGNORECASE)
 # A line: address, predicate, name, the name's suffixes
-INSTRUCTION = re.compile(r'^\s*/\*[0-9a-f]{4,}\*/\s*(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9]*)(?:\.[\w.]+)?(?=[\s;])', re.MULTILINE)
+INSTRUCTION = re.compile(r'^\s*/\*[0-9a-f]{4,}\*/\s*(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9]*)(?:\.[\w.]+)?(?=[\s;])',
+                         re.MULTILINE)
 LISTING = '''
         /*0a30*/              @!P0 STL.64 [R1+0x8], R24 ;   /* 0x0000081801007387 */
         /*0a40*/                   HGMMA.64x64x16.F32.BF16 R24, gdesc[UR4], R24 ;

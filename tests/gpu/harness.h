@@ -7,7 +7,8 @@
 //
 //   PROGRAM [Criterion's options]        PROGRAM --direct [--small] [--cpu] [name part]
 //
-// --cpu tests the tests: see stand_in.h.
+// --cpu tests the tests: see on_cpu.h. A program compiled with GPU_TEST_DIRECT knows --direct alone
+// and needs no Criterion, neither to build nor to run.
 // LATHE_TEST_FULL=1 runs whole grids, LATHE_TEST_SMALL=1 (or --small) a handful of small cases.
 // Include this first; it brings the library's implementation.
 #ifndef LATHE_TESTS_GPU_HARNESS_H
@@ -19,7 +20,9 @@
 #define LATHE_IMPLEMENTATION
 #include <lathe/lathe.h>
 
+#ifndef GPU_TEST_DIRECT
 #include <criterion/criterion.h>
+#endif
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -30,7 +33,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "stand_in.h"
+#include "on_cpu.h"
 
 // ------------------------------------------------------------------------------------- reporting
 
@@ -103,14 +106,10 @@ static inline const char *gpu_missing(void) {
   return state == 1 ? NULL : why;
 }
 
-// GPU_TEST(suite, name) { body }: checks with gpu_check and gpu_ok.
-#define GPU_TEST(suite, id)                                                                        \
-  static void gpu_body_##id(void);                                                                 \
-  static gpu_test gpu_entry_##id = {#id, gpu_body_##id, NULL};                                     \
-  __attribute__((constructor)) static void gpu_register_##id(void) {                               \
-    gpu_entry_##id.next = gpu_tests;                                                               \
-    gpu_tests = &gpu_entry_##id;                                                                   \
-  }                                                                                                \
+#ifdef GPU_TEST_DIRECT
+#define GPU_TEST_CRITERION(suite, id)
+#else
+#define GPU_TEST_CRITERION(suite, id)                                                              \
   Test(suite, id, .timeout = 900) {                                                                \
     const char *missing = gpu_missing();                                                           \
     if (missing)                                                                                   \
@@ -120,7 +119,18 @@ static inline const char *gpu_missing(void) {
       cr_skip_test("%s", gpu_skipped);                                                             \
     cr_assert(gpu_failures == 0, "%d of %d checks failed; first: %s", gpu_failures, gpu_checks,    \
               gpu_first_failure);                                                                  \
+  }
+#endif
+
+// GPU_TEST(suite, name) { body }: checks with gpu_check and gpu_ok.
+#define GPU_TEST(suite, id)                                                                        \
+  static void gpu_body_##id(void);                                                                 \
+  static gpu_test gpu_entry_##id = {#id, gpu_body_##id, NULL};                                     \
+  __attribute__((constructor)) static void gpu_register_##id(void) {                               \
+    gpu_entry_##id.next = gpu_tests;                                                               \
+    gpu_tests = &gpu_entry_##id;                                                                   \
   }                                                                                                \
+  GPU_TEST_CRITERION(suite, id)                                                                    \
   static void gpu_body_##id(void)
 
 static inline int gpu_run_direct(const char *filter) {
@@ -292,9 +302,24 @@ static inline lathe_context *gpu_oracle_context(void) {
   return context;
 }
 
+static inline int gpu_run_criterion(int argc, char **argv) {
+#ifdef GPU_TEST_DIRECT
+  (void)argc;
+  fprintf(stderr, "%s: give --direct; this program was built without Criterion\n", argv[0]);
+  return 2;
+#else
+  struct criterion_test_set *tests = criterion_initialize();
+  int result = 0;
+  criterion_options.jobs = 1; // one GPU, and some tests measure time
+  if (criterion_handle_args(argc, argv, true))
+    result = !criterion_run_all_tests(tests);
+  criterion_finalize(tests);
+  return result;
+#endif
+}
+
 int main(int argc, char **argv) {
-  struct criterion_test_set *tests;
-  int result = 0, i;
+  int i;
   if (argc == 3 && strcmp(argv[1], "--child") == 0)
     return GPU_CHILD(argv[2]);
   if (argc > 1 && strcmp(argv[1], "--direct") == 0) {
@@ -303,18 +328,13 @@ int main(int argc, char **argv) {
       if (strcmp(argv[i], "--small") == 0)
         setenv("LATHE_TEST_SMALL", "1", 1);
       else if (strcmp(argv[i], "--cpu") == 0)
-        stand_in_begin();
+        on_cpu_begin();
       else
         filter = argv[i];
     }
     return gpu_run_direct(filter);
   }
-  tests = criterion_initialize();
-  criterion_options.jobs = 1; // one GPU, and some tests measure time
-  if (criterion_handle_args(argc, argv, true))
-    result = !criterion_run_all_tests(tests);
-  criterion_finalize(tests);
-  return result;
+  return gpu_run_criterion(argc, argv);
 }
 
 #endif
