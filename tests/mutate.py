@@ -501,7 +501,7 @@ def main():
             if arguments.list:
                 where = "gpu" if mutant.gpu else "host"
                 print(f"{where:4} {mutant.name:30} {mutant.what}")
-        print(f"# {len(HOST)} host and {len(KERNEL)} kernel mutants, every substitution matches")
+        print(f"ok 1 - {len(HOST)} host and {len(KERNEL)} kernel mutants, every substitution matches\n1..1")
         return 0
     mutants = [m for m in (KERNEL if arguments.gpu else HOST) if arguments.only in m.name]
     if not mutants:
