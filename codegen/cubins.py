@@ -70,6 +70,10 @@ class Nvrtc:
 
     def compile(self, name, source, target):
         """A cubin for sm_XY, PTX (with its final zero byte) for compute_XY."""
+        return self.compile_with_log(name, source, target)[0]
+
+    def compile_with_log(self, name, source, target):
+        """The same, and what the compiler said."""
         program = ctypes.c_void_p()
         self._call("nvrtcCreateProgram", ctypes.byref(program), source.encode(), f"{name}.cu".encode(), 0,
                    None, None)
@@ -77,10 +81,10 @@ class Nvrtc:
             options = (f"--gpu-architecture={target}", *OPTIONS)
             array = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
             code = self.library.nvrtcCompileProgram(program, len(options), array)
+            log = self._bytes(program, "ProgramLog").rstrip(b"\0").decode(errors="replace")
             if code:
-                log = self._bytes(program, "ProgramLog").rstrip(b"\0").decode(errors="replace")
                 raise CompileError(f"{name} for {target} does not compile:\n{log}")
-            return self._bytes(program, "PTX" if target.startswith("compute_") else "CUBIN")
+            return self._bytes(program, "PTX" if target.startswith("compute_") else "CUBIN"), log
         finally:
             self.library.nvrtcDestroyProgram(ctypes.byref(program))
 

@@ -7,8 +7,9 @@
     python3 tests/mutate.py --check              only that every substitution still matches its file, once
     python3 tests/mutate.py --gpu                kernel mutants: builds and runs them, on a machine with a GPU
     python3 tests/mutate.py --gpu --build DIR    only builds them (this needs no GPU) ...
-    python3 tests/mutate.py --gpu --run DIR      ... and only runs what was built (this needs no compiler)
-    options: --only TEXT (mutants whose name has it), --list, --keep
+    python3 DIR/mutate.py --gpu --run DIR        ... and only runs what was built, on a machine with a GPU, NVRTC,
+                                                 Python and that folder, without compiler, tree or Criterion
+    options: --only TEXT (mutants whose name has it), --jobs N (mutants run at a time), --list, --keep
 
 A mutant that survives, that does not compile, or whose substitution matches no longer is a failure, and so
 is a tree whose tests fail before anything was planted. Mutants marked race lack a wait or a barrier:
@@ -22,6 +23,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -220,6 +222,13 @@ KERNEL = [
            "+ take[i];", "+ 0.0f * take[i];", ["grid"]),
     Mutant("few_full_not_waited_for", "a slot is used before it has come in", "templates/decode_sm90.cuh.j2",
            "        barrier_wait(full + mine.slot * 8, mine.parity);\n", "", ["stress", "grid"], race=True),
+    Mutant("few_empty_not_waited_for", "a slot is filled before it has been released", PARTS + "few_fill.cuh.j2",
+           "        if (lane == 0) {\n          barrier_wait(empty + at.slot * 8, at.parity ^ 1);\n",
+           "        if (lane == 0) {\n", ["edges", "lengths", "stress"], race=True),
+    Mutant("few_empty_not_waited_for_by_rows", "a slot is filled row by row before it has been released",
+           PARTS + "few_fill.cuh.j2",
+           "          barrier_wait(empty + at.slot * 8, at.parity ^ 1);\n          copy_row(", "          copy_row(",
+           ["lengths", "stress"], race=True),
     Mutant("few_released_too_early", "slots are refilled while they are read", "templates/decode_sm90.cuh.j2",
            """      softmax_block(state, s, out, p.scale_log2, p_write + p_now, rest);
 
@@ -278,6 +287,15 @@ KERNEL = [
            "valid ? p.num_heads - 1 - r % p.num_heads : 0;", ["grid"]),
     Mutant("wide_full_not_waited_for", "a box is used before it has come in", PARTS + "wide_scores.cuh.j2",
            "    barrier_wait(s.ring.full(turn.stage, box), turn.parity);\n", "", ["stress", "grid"], race=True),
+    Mutant("wide_empty_not_waited_for", "a box is filled before it has been released", PARTS + "wide_load.cuh.j2",
+           "      barrier_wait(s.ring.empty(turn.stage, box), turn.parity ^ 1);\n", "",
+           ["edges", "lengths", "stress"], race=True),
+    Mutant("wide_p_not_waited_for", "output is taken from probabilities that are not there yet",
+           "templates/decode_sm90a.cuh.j2", "      barrier_wait(s.p_full(turn.stage), turn.parity);\n", "",
+           ["edges", "grid", "stress"], race=True),
+    Mutant("wide_base_not_waited_for", "a warpgroup goes on before the other's base is there",
+           PARTS + "wide_softmax.cuh.j2", "      barrier_wait(s.base_full(group ^ 1), parity);\n", "",
+           ["edges", "maxima", "stress"], race=True),
     Mutant("wide_released_too_early", "boxes are refilled while they are multiplied", PARTS + "wide_output.cuh.j2",
            """    if (box == COUNT - 1) {
       wgmma_wait<0>();
@@ -410,9 +428,9 @@ def build_one(mutant, programs, to, python):
             stop(f"generate.py fails for {mutant.name if mutant else 'the tree itself'}", done.stdout)
         to.mkdir(parents=True, exist_ok=True)
         for program in programs:
-            done = run([os.environ.get("CC", "cc"), "-std=c11", "-O1", "-I", root / "include", "-I",
-                        root / "generated", root / f"tests/gpu/{program}.c", "-o", to / program,
-                        "-lcriterion", "-ldl", "-lpthread", "-lm"])
+            done = run([os.environ.get("CC", "cc"), "-std=c11", "-O1", "-s", "-DGPU_TEST_DIRECT",
+                        "-I", root / "include", "-I", root / "generated", root / f"tests/gpu/{program}.c",
+                        "-o", to / program, "-ldl", "-lpthread", "-lm"])
             if done.returncode:
                 stop(f"{program} does not compile", done.stdout)
         if mutant and mutant.race:
@@ -423,6 +441,7 @@ def build_kernels(mutants, folder):
     python = python_with_jinja()
     programs = sorted({name for mutant in mutants for name in mutant.tests})
     build_one(None, programs, folder / "none", python)
+    shutil.copy2(Path(__file__), folder / "mutate.py")
     for mutant in mutants:
         build_one(mutant, sorted(set(mutant.tests)), folder / mutant.name, python)
         print(f"# built {mutant.name}", flush=True)
@@ -448,33 +467,39 @@ def run_program(path):
     return None if done.returncode == 0 else f"exit {done.returncode}"
 
 
-def run_kernels(mutants, folder):
+def run_mutant(mutant, folder):
+    """The program that noticed, and how; None if none did."""
+    for program in mutant.tests:
+        why = run_program(folder / mutant.name / program)
+        if why:
+            return f"{program} ({why})"
+    return None
+
+
+def run_kernels(mutants, folder, jobs):
     survived = 0
     for program in sorted({name for mutant in mutants for name in mutant.tests}):
         why = run_program(folder / "none" / program)
         if why:
             raise SystemExit(f"mutate.py: {program} fails before anything is planted: {why}")
-    for number, mutant in enumerate(mutants, 1):
-        by = None
-        for program in mutant.tests:
-            why = run_program(folder / mutant.name / program)
-            if why:
-                by = f"{program} ({why})"
-                break
-        survived += by is None
-        report(number, mutant, by)
+    # Most of a mutant's time is compiling on one core, and each has a process, hence a context, of its own.
+    with ThreadPoolExecutor(jobs) as pool:
+        found = pool.map(lambda mutant: run_mutant(mutant, folder), mutants)
+        for number, (mutant, by) in enumerate(zip(mutants, found), 1):
+            survived += by is None
+            report(number, mutant, by)
     return summary(len(mutants), survived)
 
 
 def gpu(mutants, arguments):
     if arguments.run:
-        return run_kernels(mutants, Path(arguments.run))
+        return run_kernels(mutants, Path(arguments.run), arguments.jobs)
     if arguments.build:
         build_kernels(mutants, Path(arguments.build))
         return 0
     with tempfile.TemporaryDirectory(prefix="lathe-mutants-") as folder:
         build_kernels(mutants, Path(folder))
-        return run_kernels(mutants, Path(folder))
+        return run_kernels(mutants, Path(folder), arguments.jobs)
 
 
 # ------------------------------------------------------------------------------------------------- main
@@ -497,6 +522,8 @@ def main():
     parser.add_argument("--build", metavar="DIR", help="with --gpu: only build them, into DIR")
     parser.add_argument("--run", metavar="DIR", help="with --gpu: only run what is in DIR")
     parser.add_argument("--only", metavar="TEXT", default="", help="mutants whose name has TEXT")
+    parser.add_argument("--jobs", metavar="N", type=int, default=max(1, (os.cpu_count() or 1) // 4),
+                        help="with --gpu: mutants run at a time")
     parser.add_argument("--check", action="store_true", help="only look whether substitutions match")
     parser.add_argument("--list", action="store_true", help="name the mutants")
     parser.add_argument("--keep", action="store_true", help="keep the temporary tree")
@@ -507,7 +534,7 @@ def main():
             if arguments.list:
                 where = "gpu" if mutant.gpu else "host"
                 print(f"{where:4} {mutant.name:30} {mutant.what}")
-        print(f"# {len(HOST)} host and {len(KERNEL)} kernel mutants, every substitution matches")
+        print(f"ok 1 - {len(HOST)} host and {len(KERNEL)} kernel mutants, every substitution matches\n1..1")
         return 0
     mutants = [m for m in (KERNEL if arguments.gpu else HOST) if arguments.only in m.name]
     if not mutants:

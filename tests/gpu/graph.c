@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: MIT
 // A run captured in a CUDA graph and replayed with other lengths and block tables: the results are
 // those of a plain run on the same data, bit for bit, whatever the workspace held.
-#include "device.h"
+#include "families.h"
 #include "oracle.h"
 
 static gpu_graph_exec capture(lathe_decode_plan *plan, const lathe_decode_args *args,
@@ -174,4 +174,95 @@ GPU_TEST(graph, many_runs_share_a_workspace) {
     device_free(&device[i]);
   }
   lathe_context_destroy(context);
+}
+
+// Replay after replay of one graph, while the lengths change between a few sets: each set's bits
+// are those of its first replay, which the oracle has seen.
+static void ten_thousand(const family *f, int heads, int page) {
+  enum { SETS = 5 };
+  lathe_context *context = family_context(f);
+  device_problem device;
+  problem p;
+  shape s;
+  lathe_decode_plan *plan;
+  gpu_stream stream;
+  gpu_graph_exec exec;
+  ref_random random = {17};
+  int32_t lens[SETS][4];
+  unsigned char *kept[SETS] = {NULL};
+  int set, i, replays = gpu_small() ? 200 : 10000, differ = 0;
+  char name[256];
+  double start;
+  memset(&s, 0, sizeof s);
+  memset(&device, 0, sizeof device);
+  s.batch = 4;
+  s.q_len = 1;
+  s.num_heads = heads;
+  s.kv_len = 300;
+  s.page_size = page;
+  s.l = 512;
+  s.r = 64;
+  s.q = s.kv = s.out = LATHE_DTYPE_BF16;
+  s.lse = 1;
+  s.seed = 31;
+  problem_make(&p, &s); // of full length, so that rows are behind any length up to it
+  p.desc.num_sms = 12;  // a few blocks each
+  plan = family_plan(context, f, &p.desc);
+  if (!plan)
+    return;
+  device_upload(&device, &p, lathe_decode_workspace_size(plan));
+  device_poison(&device, 0xff);
+  gpu_must(gpu.stream_create(&stream, GPU_STREAM_NON_BLOCKING));
+  exec = capture(plan, &device.args, stream);
+  for (set = 0; set < SETS; set++)
+    for (i = 0; i < s.batch; i++)
+      lens[set][i] = set == 0 ? s.kv_len : ref_between(&random, 0, s.kv_len);
+  start = gpu_now();
+  for (i = 0; i < replays; i++) {
+    // A while of each set, then a while of all of them in turn.
+    set = i / 1000 % 2 || gpu_small() ? i % SETS : i / 100 % SETS;
+    memcpy(p.lens, lens[set], sizeof lens[set]);
+    gpu_must(gpu.upload(device.lens.at, lens[set], sizeof lens[set]));
+    gpu_must(gpu.fill8_async(device.out.at, 0xff, p.out_size, stream));
+    gpu_must(gpu.graph_launch(exec, stream));
+    gpu_must(gpu.stream_synchronize(stream));
+    gpu_must(gpu.download(p.out, device.out.at, p.out_size));
+    gpu_must(gpu.download(p.lse, device.lse.at, p.lse_size));
+    if (kept[set]) {
+      differ += memcmp(kept[set], p.out, p.out_size) != 0 ||
+                memcmp(kept[set] + p.out_size, p.lse, p.lse_size) != 0;
+      continue;
+    }
+    kept[set] = (unsigned char *)ref_alloc(p.out_size + p.lse_size);
+    memcpy(kept[set], p.out, p.out_size);
+    memcpy(kept[set] + p.out_size, p.lse, p.lse_size);
+    oracle_check(&p);
+  }
+  problem_name(&p, name, sizeof name);
+  fprintf(stderr, "# %s, %s: %d replays in %.1f s\n", name, f->word, replays, gpu_now() - start);
+  for (set = 0; set < SETS; set++) {
+    gpu_check(kept[set] != NULL, "%s: set %d was never replayed", name, set);
+    free(kept[set]);
+  }
+  gpu_check(differ == 0, "%s, %s: %d of %d replays differ from the first of their lengths", name,
+            f->word, differ, replays);
+  gpu_must(gpu.graph_exec_destroy(exec));
+  gpu_must(gpu.stream_destroy(stream));
+  lathe_decode_plan_destroy(plan);
+  problem_free(&p);
+  device_free(&device);
+  lathe_context_destroy(context);
+}
+
+GPU_TEST(graph, ten_thousand_replays) {
+  int f;
+  for (f = 0; f < FAMILIES; f++)
+    if (family_runs(&families[f]))
+      ten_thousand(&families[f], families[f].heads, 64);
+}
+GPU_TEST(graph, ten_thousand_replays_of_small_pages) {
+  int f;
+  for (f = 0; f < FAMILIES; f++)
+    if (family_runs(&families[f]))
+      ten_thousand(&families[f], families[f].heads, 8);
 }

@@ -5,9 +5,10 @@
 static int warm(const char *share);
 #define GPU_CHILD(name) warm(name)
 
-#include "device.h"
+#include "families.h"
 #include "oracle.h"
 #include "pairs.h"
+#include "warm.h"
 
 enum {
   BATCH,
@@ -36,8 +37,10 @@ static const int q_lens[] = {1, 2, 4, 8};
 static const int heads[] = {1, 3, 8, 9, 16, 20, 40, 63, 64, 96, 126, 128};
 static const int kv_lens[] = {0, 1, 5, 63, 64, 65, 140, 517, 1000, 4096};
 static const int page_sizes[] = {1, 8, 16, 32, 64, 128, 24};
-static const int dims[][2] = {{512, 64}, {512, 0}, {256, 64}, {256, 32}, {128, 32}, {320, 64}};
-static const int factor_levels[FACTORS] = {4, 4, 12, 10, 7, 6, 2, 2, 2, 3, 2, 2, 2, 2, 3, 2, 2, 4};
+static const int dims[][2] = {{512, 64}, {512, 0},  {256, 64}, {256, 32},
+                              {128, 32}, {320, 64}, {128, 64}};
+static const int factor_levels[FACTORS] = {4, 4, 12, 10, 7, 7, 2, 2, 2,
+                                           3, 2, 2,  2,  2, 3, 2, 2, NUM_PATTERNS};
 
 static shape shape_of(const int *level, unsigned long long seed) {
   shape s;
@@ -113,10 +116,7 @@ static lathe_decode_plan *plan_of(lathe_context *of, const shape *s) {
 
 // ------------------------------------------------------------------------------- compiling ahead
 
-// Most of the time of a cold run would be compiling, a kernel per combination of dtypes, dims and
-// row tile, and NVRTC does one at a time in a process. So other processes fill the disk cache
-// first.
-enum { CASES = 1000, WARM_PROCESSES = 16 };
+enum { CASES = 1000 };
 
 static int pairwise_cases(shape *shapes) {
   static pairs all;
@@ -134,19 +134,72 @@ static int pairwise_cases(shape *shapes) {
   return count;
 }
 
+// Of one family: all dims, 16-bit dtypes and outputs against pages of every kind.
+static int family_cases(const family *f, shape *shapes) {
+  static const int pages[] = {64, 32, 16, 8, 5};
+  int count = 0, d, q, out, page;
+  for (d = 0; d < 7; d++)
+    for (q = 0; q < 2; q++)
+      for (out = 0; out < 2; out++)
+        for (page = 0; page < (out ? 1 : 5); page++) {
+          int level[FACTORS] = {0};
+          shape s;
+          if (pages[page] % f->page)
+            continue;
+          level[DIMS] = d;
+          level[Q_DTYPE] = q;
+          level[OUT_DTYPE] = out;
+          level[LENGTHS] = LENGTHS_ZEROS;
+          level[LSE] = 1 + q;
+          level[SPLIT_Q] = level[SPLIT_KV] = (d + page) % 2;
+          level[WEIRD] = page % 2;
+          level[BOUNDED] = q;
+          s = shape_of(level, (unsigned long long)(3000 + count));
+          s.batch = 5;
+          s.q_len = 1 + d % 2;
+          s.num_heads = f->heads;
+          s.kv_len = 333;
+          s.page_size = pages[page];
+          shapes[count++] = s;
+        }
+  return count;
+}
+
 static int same_kernel(const shape *a, const shape *b) {
   int i = a->num_heads * a->q_len, k = b->num_heads * b->q_len;
   return a->l == b->l && a->r == b->r && a->q == b->q && a->kv == b->kv && a->out == b->out &&
          (i > 16) + (i > 32) == (k > 16) + (k > 32);
 }
 
-// Process `share` of WARM_PROCESSES.
+// Shares of the pairwise cases, then shares of the families'.
+enum { WARM_PAIRWISE = 0, WARM_FAMILIES = WARM_PROCESSES };
+
+static void warm_families(shape *shapes, int mine) {
+  int count, distinct = 0, i, k;
+  for (i = 0; i < FAMILIES; i++) {
+    lathe_context *own;
+    if (!family_runs(&families[i]))
+      continue;
+    own = family_context(&families[i]);
+    count = family_cases(&families[i], shapes);
+    for (k = 0; k < count; k++)
+      if (distinct++ % WARM_PROCESSES == mine)
+        lathe_decode_plan_destroy(plan_of(own, &shapes[k]));
+    lathe_context_destroy(own);
+  }
+}
+
 static int warm(const char *share) {
   static shape shapes[CASES];
-  int mine = atoi(share), count = pairwise_cases(shapes), distinct = 0, i, k;
+  int mine = atoi(share), count, distinct = 0, i, k;
   lathe_context *own;
   if (gpu_missing())
     return 3;
+  if (mine >= WARM_FAMILIES) {
+    warm_families(shapes, mine - WARM_FAMILIES);
+    return 0;
+  }
+  count = pairwise_cases(shapes);
   own = gpu_context_create(NULL, LATHE_SWITCH_ON);
   for (i = 0; i < count; i++) {
     for (k = 0; k < i && !same_kernel(&shapes[k], &shapes[i]); k++)
@@ -158,34 +211,12 @@ static int warm(const char *share) {
   return 0;
 }
 
-static void warm_cache(void) {
-  pid_t children[WARM_PROCESSES];
-  char names[WARM_PROCESSES][8], cache[128];
-  char *variables[] = {cache, NULL};
-  double start = gpu_now();
-  int i, status;
-  // an empty setting would be taken as none: where LATHE_CACHE_DIR is set, the children have it,
-  // too
-  const char *folder = gpu_cache_dir();
-  snprintf(cache, sizeof cache, "LATHE_CACHE_DIR=%s", folder ? folder : getenv("LATHE_CACHE_DIR"));
-  for (i = 0; i < WARM_PROCESSES; i++) {
-    snprintf(names[i], sizeof names[i], "%d", i);
-    children[i] = gpu_start_child(names[i], variables);
-  }
-  for (i = 0; i < WARM_PROCESSES; i++) {
-    status = gpu_wait_child(children[i]);
-    gpu_check(status == 0, "process %d that compiles kernels exits %d", i, status);
-  }
-  fprintf(stderr, "# kernels compiled by %d processes in %.1f s\n", (int)WARM_PROCESSES,
-          gpu_now() - start);
-}
-
 // ------------------------------------------------------------------------------------- the cases
 
-static void run_cases(const shape *shapes, int count) {
+static void run_cases(const family *f, const shape *shapes, int count) {
   double start = gpu_now();
   int i;
-  context = gpu_context_create(NULL, LATHE_SWITCH_ON);
+  context = family_context(f);
   for (i = 0; i < count; i++) {
     lathe_decode_plan *plan = plan_of(context, &shapes[i]);
     if (gpu_check(plan != NULL, "case %d: no plan", i))
@@ -232,11 +263,24 @@ static int small_cases(shape *shapes) {
 GPU_TEST(grid, pairwise) {
   static shape shapes[CASES];
   if (gpu_small()) {
-    run_cases(shapes, small_cases(shapes));
+    run_cases(NULL, shapes, small_cases(shapes));
     return;
   }
-  warm_cache();
-  run_cases(shapes, pairwise_cases(shapes));
+  warm_cache(WARM_PAIRWISE);
+  run_cases(NULL, shapes, pairwise_cases(shapes));
+}
+
+GPU_TEST(grid, families) {
+  static shape shapes[CASES];
+  int i;
+  if (gpu_small()) {
+    gpu_skip("compiles a kernel a case");
+    return;
+  }
+  warm_cache(WARM_FAMILIES);
+  for (i = 0; i < FAMILIES; i++)
+    if (family_runs(&families[i]))
+      run_cases(&families[i], shapes, family_cases(&families[i], shapes));
 }
 
 // What a release runs once: every combination of the five sizes, the rest drawn.
@@ -250,7 +294,7 @@ GPU_TEST(grid, full) {
     gpu_skip("takes minutes: set LATHE_TEST_FULL=1");
     return;
   }
-  warm_cache();
+  warm_cache(WARM_PAIRWISE);
   for (i = 0; i <= PAGE; i++)
     total *= factor_levels[i];
   for (at = 0; at < total; at++) {
@@ -262,7 +306,7 @@ GPU_TEST(grid, full) {
     }
     shapes[count++] = shape_of(level, (unsigned long long)at);
     if (count == CHUNK || at + 1 == total) {
-      run_cases(shapes, count);
+      run_cases(NULL, shapes, count);
       count = 0;
     }
   }

@@ -5,8 +5,10 @@
 // watch a process want (compute-sanitizer, cuda-gdb). Every test skips, with the reason, where
 // there is no GPU.
 //
-//   PROGRAM [Criterion's options]        PROGRAM --direct [--small] [name part]
+//   PROGRAM [Criterion's options]        PROGRAM --direct [--small] [--cpu] [name part]
 //
+// --cpu tests the tests: see on_cpu.h. A program compiled with GPU_TEST_DIRECT knows --direct alone
+// and needs no Criterion, neither to build nor to run.
 // LATHE_TEST_FULL=1 runs whole grids, LATHE_TEST_SMALL=1 (or --small) a handful of small cases.
 // Include this first; it brings the library's implementation.
 #ifndef LATHE_TESTS_GPU_HARNESS_H
@@ -18,7 +20,9 @@
 #define LATHE_IMPLEMENTATION
 #include <lathe/lathe.h>
 
+#ifndef GPU_TEST_DIRECT
 #include <criterion/criterion.h>
+#endif
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -29,7 +33,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "driver.h"
+#include "on_cpu.h"
 
 // ------------------------------------------------------------------------------------- reporting
 
@@ -95,19 +99,17 @@ static inline double gpu_now(void) {
 static inline const char *gpu_missing(void) {
   static char why[256];
   static int state; // 0 not asked, 1 there, 2 missing
+  if (gpu_on_cpu)
+    return NULL;
   if (state == 0)
     state = gpu_driver_open(0, why, sizeof why) == 0 ? 1 : 2;
   return state == 1 ? NULL : why;
 }
 
-// GPU_TEST(suite, name) { body }: checks with gpu_check and gpu_ok.
-#define GPU_TEST(suite, id)                                                                        \
-  static void gpu_body_##id(void);                                                                 \
-  static gpu_test gpu_entry_##id = {#id, gpu_body_##id, NULL};                                     \
-  __attribute__((constructor)) static void gpu_register_##id(void) {                               \
-    gpu_entry_##id.next = gpu_tests;                                                               \
-    gpu_tests = &gpu_entry_##id;                                                                   \
-  }                                                                                                \
+#ifdef GPU_TEST_DIRECT
+#define GPU_TEST_CRITERION(suite, id)
+#else
+#define GPU_TEST_CRITERION(suite, id)                                                              \
   Test(suite, id, .timeout = 900) {                                                                \
     const char *missing = gpu_missing();                                                           \
     if (missing)                                                                                   \
@@ -117,7 +119,18 @@ static inline const char *gpu_missing(void) {
       cr_skip_test("%s", gpu_skipped);                                                             \
     cr_assert(gpu_failures == 0, "%d of %d checks failed; first: %s", gpu_failures, gpu_checks,    \
               gpu_first_failure);                                                                  \
+  }
+#endif
+
+// GPU_TEST(suite, name) { body }: checks with gpu_check and gpu_ok.
+#define GPU_TEST(suite, id)                                                                        \
+  static void gpu_body_##id(void);                                                                 \
+  static gpu_test gpu_entry_##id = {#id, gpu_body_##id, NULL};                                     \
+  __attribute__((constructor)) static void gpu_register_##id(void) {                               \
+    gpu_entry_##id.next = gpu_tests;                                                               \
+    gpu_tests = &gpu_entry_##id;                                                                   \
   }                                                                                                \
+  GPU_TEST_CRITERION(suite, id)                                                                    \
   static void gpu_body_##id(void)
 
 static inline int gpu_run_direct(const char *filter) {
@@ -267,8 +280,8 @@ static inline lathe_context *gpu_context_create(const lathe_kernel_table *kernel
   lathe_context_desc desc;
   lathe_context *context = NULL;
   memset(&desc, 0, sizeof desc);
-  desc.backend = LATHE_BACKEND_CUDA;
-  desc.device = LATHE_DEVICE(0);
+  desc.backend = gpu_on_cpu ? LATHE_BACKEND_CPU : LATHE_BACKEND_CUDA;
+  desc.device = gpu_on_cpu ? 0 : LATHE_DEVICE(0);
   desc.kernels = kernels;
   desc.jit = jit;
   desc.cache_dir = gpu_cache_dir();
@@ -289,9 +302,24 @@ static inline lathe_context *gpu_oracle_context(void) {
   return context;
 }
 
+static inline int gpu_run_criterion(int argc, char **argv) {
+#ifdef GPU_TEST_DIRECT
+  (void)argc;
+  fprintf(stderr, "%s: give --direct; this program was built without Criterion\n", argv[0]);
+  return 2;
+#else
+  struct criterion_test_set *tests = criterion_initialize();
+  int result = 0;
+  criterion_options.jobs = 1; // one GPU, and some tests measure time
+  if (criterion_handle_args(argc, argv, true))
+    result = !criterion_run_all_tests(tests);
+  criterion_finalize(tests);
+  return result;
+#endif
+}
+
 int main(int argc, char **argv) {
-  struct criterion_test_set *tests;
-  int result = 0, i;
+  int i;
   if (argc == 3 && strcmp(argv[1], "--child") == 0)
     return GPU_CHILD(argv[2]);
   if (argc > 1 && strcmp(argv[1], "--direct") == 0) {
@@ -299,17 +327,14 @@ int main(int argc, char **argv) {
     for (i = 2; i < argc; i++) {
       if (strcmp(argv[i], "--small") == 0)
         setenv("LATHE_TEST_SMALL", "1", 1);
+      else if (strcmp(argv[i], "--cpu") == 0)
+        on_cpu_begin();
       else
         filter = argv[i];
     }
     return gpu_run_direct(filter);
   }
-  tests = criterion_initialize();
-  criterion_options.jobs = 1; // one GPU, and some tests measure time
-  if (criterion_handle_args(argc, argv, true))
-    result = !criterion_run_all_tests(tests);
-  criterion_finalize(tests);
-  return result;
+  return gpu_run_criterion(argc, argv);
 }
 
 #endif

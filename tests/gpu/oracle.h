@@ -4,12 +4,14 @@
 // arguments; of a large one, rows are picked (at least 64, the corners among them), each a request
 // of one token and one head, spread over the machine's cores. And whatever the size: every row is
 // finite or empty as it should be, and nothing between the rows was written.
+//
+// Where the CPU backend stands in for a device, the reference of tests/ref takes its place here.
 #ifndef LATHE_TESTS_GPU_ORACLE_H
 #define LATHE_TESTS_GPU_ORACLE_H
 
 #include "problem.h"
 
-#include "../ref/compare.h"
+#include "../ref/attention.h"
 
 static inline int judge(const ref_error *error, const problem *p) {
   char name[256], message[512];
@@ -70,11 +72,43 @@ static inline int check_poison(const problem *p) {
          gpu_check(touched == 0, "%s: %lld bytes between rows were written", name, touched);
 }
 
+// The decode step of `args`, on the CPU; thread-safe. Every default of `args` is filled in first.
+static inline lathe_status oracle_run(const lathe_decode_desc *desc,
+                                      const lathe_decode_args *args) {
+  lathe_decode_plan *plan = NULL;
+  lathe_decode_args a;
+  double *row;
+  int32_t i, t, head, first, q_len, kv_len, k;
+  lathe_status status = lathe_decode_plan_create(gpu_oracle_context(), desc, &plan);
+  if (!status && !gpu_on_cpu)
+    status = lathe_decode_run(plan, args, NULL);
+  if (!status && gpu_on_cpu)
+    status = lathep_decode_args_resolve(&plan->desc, LATHE_BACKEND_CPU, 0, args, &a);
+  if (!status && gpu_on_cpu) {
+    row = (double *)ref_alloc(8 * (size_t)desc->kv_lora_rank);
+    for (i = 0; i < a.batch; i++) {
+      ref_request(&plan->desc, &a, i, &first, &q_len, &kv_len);
+      for (t = 0; t < q_len; t++)
+        for (head = 0; head < desc->num_heads; head++) {
+          long long token = first + t, at = token * a.out_token_stride + head * a.out_head_stride;
+          double lse;
+          ref_attend(&plan->desc, &a, i, t, head, row, &lse);
+          for (k = 0; k < desc->kv_lora_rank; k++)
+            ref_store(plan->desc.out_dtype, a.out, at + k, row[k]);
+          if (a.lse)
+            a.lse[token * a.lse_token_stride + head * a.lse_head_stride] = (float)lse;
+        }
+    }
+    free(row);
+  }
+  lathe_decode_plan_destroy(plan);
+  return status;
+}
+
 // The same arguments through the CPU backend, into memory of its own.
 static inline int oracle_whole(const problem *p) {
   const shape *s = &p->shape;
   lathe_decode_args args = problem_args(p);
-  lathe_decode_plan *plan = NULL;
   ref_error error;
   char name[256];
   int i, token, head, k, ok = 0;
@@ -84,8 +118,7 @@ static inline int oracle_whole(const problem *p) {
   problem_name(p, name, sizeof name);
   args.out = out;
   args.lse = lse;
-  if (gpu_ok(lathe_decode_plan_create(gpu_oracle_context(), &p->desc, &plan), name) &&
-      gpu_ok(lathe_decode_run(plan, &args, NULL), name)) {
+  if (gpu_ok(oracle_run(&p->desc, &args), name)) {
     for (i = 0; i < s->batch; i++)
       for (token = p->cu[i]; token < p->cu[i + 1]; token++)
         for (head = 0; head < s->num_heads; head++) {
@@ -99,7 +132,6 @@ static inline int oracle_whole(const problem *p) {
         }
     ok = judge(&error, p);
   }
-  lathe_decode_plan_destroy(plan);
   free(out);
   free(lse);
   return ok;
@@ -129,7 +161,6 @@ static inline void oracle_row(void *user, int index) {
                         : (p->desc.max_seq_len + s->page_size - 1) / s->page_size;
   lathe_decode_desc desc = p->desc;
   lathe_decode_args args = p->args;
-  lathe_decode_plan *plan = NULL;
   int32_t length = visible_rows(p, row->request, row->token);
   desc.num_heads = desc.max_batch = desc.max_q_len = 1;
   args.batch = args.q_len = args.num_tokens = 1;
@@ -147,35 +178,18 @@ static inline void oracle_row(void *user, int index) {
   args.out_token_stride = args.out_head_stride = 0;
   args.lse = p->lse ? work->lse + index * 4 : NULL;
   args.lse_token_stride = args.lse_head_stride = 0;
-  if (lathe_decode_plan_create(gpu_oracle_context(), &desc, &plan) != LATHE_STATUS_OK ||
-      lathe_decode_run(plan, &args, NULL) != LATHE_STATUS_OK)
+  if (oracle_run(&desc, &args) != LATHE_STATUS_OK)
     work->failed = 1;
-  lathe_decode_plan_destroy(plan);
 }
 
-static inline int oracle_rows(const problem *p, int count) {
+// Judges these rows of p's.
+static inline int oracle_picked(const problem *p, const picked_row *rows, int picked) {
   const shape *s = &p->shape;
-  picked_row *rows = (picked_row *)malloc(sizeof(picked_row) * (size_t)(count + 8));
   oracle_rows_work work;
-  ref_random random = {s->seed + 99};
   ref_error error;
   char name[256];
-  int i, k, ok = 0, picked = 0, tries;
+  int i, k, ok = 0;
   memset(&error, 0, sizeof error);
-  for (i = 0; i < s->batch && picked<8; i += s->batch> 1 ? s->batch - 1 : 1) {
-    int tokens = p->cu[i + 1] - p->cu[i];
-    for (k = 0; k < 4 && tokens > 0; k++) { // corners of the first and the last request
-      picked_row corner = {i, k & 1 ? tokens - 1 : 0, k & 2 ? s->num_heads - 1 : 0};
-      rows[picked++] = corner;
-    }
-  }
-  for (tries = 0; picked < count && tries < 100 * count; tries++) {
-    int request = (int)ref_below(&random, s->batch), tokens = p->cu[request + 1] - p->cu[request];
-    picked_row any = {request, tokens > 0 ? (int)ref_below(&random, tokens) : 0,
-                      (int)ref_below(&random, s->num_heads)};
-    if (tokens > 0)
-      rows[picked++] = any;
-  }
   work.p = p;
   work.rows = rows;
   work.out = (uint16_t *)poisoned((size_t)picked * (size_t)s->l * 2);
@@ -198,9 +212,50 @@ static inline int oracle_rows(const problem *p, int count) {
     }
     ok = judge(&error, p);
   }
-  free(rows);
   free(work.out);
   free(work.lse);
+  return ok;
+}
+
+static inline int oracle_rows(const problem *p, int count) {
+  const shape *s = &p->shape;
+  picked_row *rows = (picked_row *)malloc(sizeof(picked_row) * (size_t)(count + 8));
+  ref_random random = {s->seed + 99};
+  int i, k, ok, picked = 0, tries;
+  for (i = 0; i < s->batch && picked<8; i += s->batch> 1 ? s->batch - 1 : 1) {
+    int tokens = p->cu[i + 1] - p->cu[i];
+    for (k = 0; k < 4 && tokens > 0; k++) { // corners of the first and the last request
+      picked_row corner = {i, k & 1 ? tokens - 1 : 0, k & 2 ? s->num_heads - 1 : 0};
+      rows[picked++] = corner;
+    }
+  }
+  for (tries = 0; picked < count && tries < 100 * count; tries++) {
+    int request = (int)ref_below(&random, s->batch), tokens = p->cu[request + 1] - p->cu[request];
+    picked_row any = {request, tokens > 0 ? (int)ref_below(&random, tokens) : 0,
+                      (int)ref_below(&random, s->num_heads)};
+    if (tokens > 0)
+      rows[picked++] = any;
+  }
+  ok = oracle_picked(p, rows, picked);
+  free(rows);
+  return ok;
+}
+
+// Every token of every request, with its first, its last and another head.
+static inline int oracle_each_token(const problem *p) {
+  const shape *s = &p->shape;
+  picked_row *rows = (picked_row *)malloc(sizeof(picked_row) * (size_t)(3 * p->tokens + 1));
+  int i, token, ok, picked = 0;
+  for (i = 0; i < s->batch; i++)
+    for (token = 0; token < p->cu[i + 1] - p->cu[i]; token++) {
+      picked_row first = {i, token, 0}, last = {i, token, s->num_heads - 1};
+      picked_row other = {i, token, (i * 7 + token * 3) % s->num_heads};
+      rows[picked++] = first;
+      rows[picked++] = last;
+      rows[picked++] = other;
+    }
+  ok = check_poison(p) && oracle_picked(p, rows, picked);
+  free(rows);
   return ok;
 }
 
@@ -213,6 +268,8 @@ static inline int oracle_check(const problem *p) {
     work += (double)(p->cu[i + 1] - p->cu[i]) * s->num_heads * p->lens[i] * (2.0 * s->l + s->r);
   if (!check_poison(p))
     return 0;
+  if (gpu_on_cpu) // the reference reads the cache anew for every row
+    return work <= 5e6 ? oracle_whole(p) : oracle_rows(p, 24);
   return work <= 2e8 ? oracle_whole(p) : oracle_rows(p, 80);
 }
 

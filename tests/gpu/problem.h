@@ -15,17 +15,30 @@
 
 #include "../ref/number.h"
 
-typedef enum pattern { PATTERN_NORMAL, PATTERN_RISING, PATTERN_FALLING, PATTERN_HUGE } pattern;
-typedef enum lengths { LENGTHS_EQUAL, LENGTHS_UNEVEN, LENGTHS_ZEROS } lengths;
+// How a row's scores go along the cache: at random; up; down; one far above the others, at the end
+// or at the start; up and down by turns of 16 rows, further each time; all far below zero.
+typedef enum pattern {
+  PATTERN_NORMAL,
+  PATTERN_RISING,
+  PATTERN_FALLING,
+  PATTERN_HUGE,
+  PATTERN_EARLY,
+  PATTERN_ALTERNATING,
+  PATTERN_SUNK,
+  NUM_PATTERNS
+} pattern;
+// Steps: request i has i rows, and after kv_len of them it starts over.
+typedef enum lengths { LENGTHS_EQUAL, LENGTHS_UNEVEN, LENGTHS_ZEROS, LENGTHS_STEPS } lengths;
 
 typedef struct shape {
   int batch, q_len, num_heads, kv_len, page_size, l, r;
   lathe_dtype q, kv, out;
+  int max_seq_len; // 0: kv_len and a little
   lengths lengths;
   int ragged;   // cu_q_lens, with requests of 0 to q_len tokens
   int split_q;  // q_nope and q_pe
   int split_kv; // ckv and kpe
-  int weird;    // strides that are not packed, heads outside tokens, padding everywhere
+  int weird;    // strides that are not packed, heads outside tokens, padding everywhere, this much
   int lse;      // 0 none, 1 natural, 2 base 2
   int no_mask;
   int bounded; // num_pages given
@@ -125,6 +138,12 @@ static inline void fill_kv_row(problem *p, long long page, int slot, int at, int
     ref_store(s->kv, trend, 0, -ramp / kv_unit(s));
   if (s->pattern == PATTERN_HUGE)
     ref_store(s->kv, trend, 0, (at == length - 1 ? 3.0 : 0.01) / kv_unit(s));
+  if (s->pattern == PATTERN_EARLY)
+    ref_store(s->kv, trend, 0, (at == 0 ? 3.0 : 0.01) / kv_unit(s));
+  if (s->pattern == PATTERN_ALTERNATING)
+    ref_store(s->kv, trend, 0, (at / 16 % 2 ? -3.0 : 3.0) * at / span / kv_unit(s));
+  if (s->pattern == PATTERN_SUNK)
+    ref_store(s->kv, trend, 0, -12.0 / kv_unit(s));
 }
 
 static inline void fill_q_row(problem *p, long long token, int head, ref_random *random) {
@@ -151,9 +170,10 @@ static inline void build_lengths(problem *p, ref_random *random) {
   p->cu = (int32_t *)malloc(sizeof(int32_t) * (size_t)(s->batch + 1));
   for (i = 0; i < s->batch; i++) {
     int zero = s->lengths == LENGTHS_ZEROS && i % 3 == 1;
-    p->lens[i] = s->lengths == LENGTHS_EQUAL || i == longest ? s->kv_len
-                 : zero                                      ? 0
-                                                             : ref_between(random, 0, s->kv_len);
+    p->lens[i] = s->lengths == LENGTHS_STEPS                   ? i % (s->kv_len + 1)
+                 : s->lengths == LENGTHS_EQUAL || i == longest ? s->kv_len
+                 : zero                                        ? 0
+                                                               : ref_between(random, 0, s->kv_len);
     p->cu[i] = at;
     at += s->ragged && i != longest ? ref_between(random, 0, s->q_len) : s->q_len;
   }
@@ -164,7 +184,7 @@ static inline void build_lengths(problem *p, ref_random *random) {
 static inline void build_cache(problem *p, ref_random *random) {
   const shape *s = &p->shape;
   lathe_decode_args *a = &p->args;
-  int size = (int)ref_dtype_size(s->kv), pad = s->weird ? 16 : 0, i, k;
+  int size = (int)ref_dtype_size(s->kv), pad = 16 * s->weird, i, k;
   int most = (s->kv_len + s->page_size - 1) / s->page_size; // pages of the longest request
   // Full pages are drawn from `copies` of each page number, so that requests share some; the last
   // page of each request is its own, with a poisoned tail.
@@ -234,19 +254,19 @@ static inline void build_query(problem *p, ref_random *random) {
     rows = 1;
 
   // Weird: the query head-major with padded rows, q_pe token-major and padded, out head-major.
-  a->q_head_stride = s->weird ? rows * (width + 8) : width;
-  a->q_token_stride = s->weird ? width + 8 : s->num_heads * width;
-  p->q_size = (size_t)(s->num_heads * rows * (width + (s->weird ? 8 : 0)) * 2);
+  a->q_head_stride = s->weird ? rows * (width + 8 * s->weird) : width;
+  a->q_token_stride = s->weird ? width + 8 * s->weird : s->num_heads * width;
+  p->q_size = (size_t)(s->num_heads * rows * (width + 8 * s->weird) * 2);
   p->q = (unsigned char *)poisoned(p->q_size);
   if (s->split_q) {
-    a->q_pe_head_stride = s->r + (s->weird ? 16 : 0);
-    a->q_pe_token_stride = s->num_heads * a->q_pe_head_stride + (s->weird ? 24 : 0);
+    a->q_pe_head_stride = s->r + 16 * s->weird;
+    a->q_pe_token_stride = s->num_heads * a->q_pe_head_stride + 24 * s->weird;
     p->q_pe_size = (size_t)(rows * a->q_pe_token_stride * 2);
     p->q_pe = (unsigned char *)poisoned(p->q_pe_size);
   }
-  a->out_head_stride = s->weird ? rows * (s->l + 8) : s->l;
-  a->out_token_stride = s->weird ? s->l + 8 : s->num_heads * s->l;
-  p->out_size = (size_t)(s->num_heads * rows * (s->l + (s->weird ? 8 : 0)) * 2);
+  a->out_head_stride = s->weird ? rows * (s->l + 8 * s->weird) : s->l;
+  a->out_token_stride = s->weird ? s->l + 8 * s->weird : s->num_heads * s->l;
+  p->out_size = (size_t)(s->num_heads * rows * (s->l + 8 * s->weird) * 2);
   p->out = (unsigned char *)poisoned(p->out_size);
   if (s->lse) {
     a->lse_head_stride = s->weird ? rows + 3 : 1;
@@ -277,7 +297,7 @@ static inline void problem_make(problem *p, const shape *s) {
   d->page_size = s->page_size;
   d->max_batch = s->batch + (s->weird ? 2 : 0);
   d->max_q_len = s->q_len;
-  d->max_seq_len = s->kv_len + (s->weird ? 70 : 1);
+  d->max_seq_len = s->max_seq_len ? s->max_seq_len : s->kv_len + (s->weird ? 70 : 1);
   d->mask = s->no_mask ? LATHE_MASK_NONE : LATHE_MASK_CAUSAL;
   d->lse_base = s->lse == 2 ? LATHE_LSE_BASE2 : LATHE_LSE_NATURAL;
 
@@ -328,8 +348,9 @@ static inline void problem_free(problem *p) {
 
 static inline const char *problem_name(const problem *p, char *text, size_t size) {
   const shape *s = &p->shape;
-  static const char *const patterns[] = {"", " rising", " falling", " huge"};
-  static const char *const kinds[] = {"", " uneven", " zeros"};
+  static const char *const patterns[] = {"",       " rising",      " falling", " huge",
+                                         " early", " alternating", " sunk"};
+  static const char *const kinds[] = {"", " uneven", " zeros", " steps"};
   static const char *const bases[] = {"", " lse", " lse2"};
   snprintf(text, size, "b%d s%d h%d k%d p%d l%d r%d %s/%s/%s%s%s%s%s%s%s%s%s%s seed %llu", s->batch,
            s->q_len, s->num_heads, s->kv_len, s->page_size, s->l, s->r, lathe_dtype_string(s->q),
