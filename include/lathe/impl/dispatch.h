@@ -158,7 +158,7 @@ LATHEP_FN lathe_status lathep_choice_slots(const lathe_decode_desc *desc, lathep
     choice->merges = choice->split_parts > 1;
     slots = choice->merges ? (int64_t)desc->max_batch * choice->split_parts : 0;
   }
-  if (slots > INT32_MAX || slots * slot_rows > INT64_MAX / (16 * (int64_t)choice->decode.l))
+  if (desc->split_len && (slots > INT32_MAX || slots * slot_rows > INT32_MAX))
     return lathep_fail(
         LATHE_STATUS_UNSUPPORTED,
         "lathe_decode_desc.split_len is %d: the partial results of max_batch x ceil(max_seq_len / "
