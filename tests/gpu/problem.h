@@ -127,7 +127,9 @@ static inline void fill_kv_row(problem *p, long long page, int slot, int at, int
                             ? p->kpe + (page * a->kpe_page_stride + slot * a->kpe_row_stride) * size
                             : latent + s->l * size;
   unsigned char *trend = s->r > 0 ? rope + (s->r - 1) * size : latent;
-  double ramp = -3.0 + 6.0 * at / span;
+  // Rising from 0, falling from 3: an lse near 0, of logits that cancel, would be asked for to
+  // more digits than the tensor cores' sums of such scores have.
+  double ramp = 6.0 * at / span;
   ref_palette_fill(from, random, latent, 0, s->l);
   if (s->r > 0)
     ref_palette_fill(from, random, rope, 0, s->r);
@@ -135,7 +137,7 @@ static inline void fill_kv_row(problem *p, long long page, int slot, int at, int
   if (s->pattern == PATTERN_RISING)
     ref_store(s->kv, trend, 0, ramp / kv_unit(s));
   if (s->pattern == PATTERN_FALLING)
-    ref_store(s->kv, trend, 0, -ramp / kv_unit(s));
+    ref_store(s->kv, trend, 0, (3.0 - ramp) / kv_unit(s));
   if (s->pattern == PATTERN_HUGE)
     ref_store(s->kv, trend, 0, (at == length - 1 ? 3.0 : 0.01) / kv_unit(s));
   if (s->pattern == PATTERN_EARLY)
