@@ -17,9 +17,10 @@
   a family, or with a family and its dims, as 1:
 
       -DLATHE_KERNELS_ONLY -DLATHE_KERNELS_decode_sm80_bf16_bf16_l512r64=1
-      -DLATHE_KERNELS_merge_sm80_bf16=1
+      -DLATHE_KERNELS_merge_sm80_bf16=1 -DLATHE_KERNELS_schedule_sm80=1
 
-  A decode kernel needs the merge kernel of its output type. Families and dims: docs/variants.md.
+  A decode kernel needs the merge kernel of its output type and the schedule kernel. Families and
+  dims: docs/variants.md.
 */
 #ifndef LATHE_KERNELS_CUH
 #define LATHE_KERNELS_CUH

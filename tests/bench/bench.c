@@ -12,6 +12,34 @@
 #include "check.h"
 #include "json.h"
 
+// Runs of a schedule made beforehand: that they give the bits of the others, then their time.
+static void run_scheduled(bench_step *s, bench_result *to) {
+  bench_machine *m = s->m;
+  const size_t size = (size_t)bench_case_rows(s->c) * (size_t)s->c->l * 2;
+  unsigned char *derived = (unsigned char *)ref_alloc(size);
+  unsigned char *scheduled = (unsigned char *)ref_alloc(size);
+  bench_time making;
+  bench_step_call(s, 0, m->kernels.queue);
+  gpu_must(gpu.stream_synchronize(m->kernels.queue));
+  gpu_must(gpu.download(derived, m->out.at, size));
+  gpu_buffer_fill(&m->out, 0xff);
+  gpu_must(gpu.synchronize());
+  making = bench_measure(&m->kernels, bench_step_schedule, s, m->effort, 0);
+  s->args.scheduled = 1;
+  bench_step_call(s, 0, m->kernels.queue);
+  gpu_must(gpu.stream_synchronize(m->kernels.queue));
+  gpu_must(gpu.download(scheduled, m->out.at, size));
+  if (memcmp(derived, scheduled, size)) {
+    to->outcome = BENCH_WRONG;
+    snprintf(to->why, sizeof to->why, "runs of a schedule made beforehand give other bits");
+  } else {
+    to->schedule_us = bench_best(&making);
+    to->scheduled = bench_measure(&m->kernels, bench_step_call, s, m->effort, 0);
+  }
+  free(derived);
+  free(scheduled);
+}
+
 static void run_case(bench_machine *m, const bench_case *c, bench_result *to) {
   const bench_options *o = m->options;
   bench_step s;
@@ -29,6 +57,8 @@ static void run_case(bench_machine *m, const bench_case *c, bench_result *to) {
     to->stream_us = bench_machine_streaming(m, to->bytes);
     to->limit_us = bench_limit(to->stream_us, to->flops, m->facts.matmul);
     to->time = bench_measure(&m->kernels, bench_step_call, &s, m->effort, o->sustained);
+    if (o->schedule)
+      run_scheduled(&s, to);
   }
   bench_step_end(&s);
 }

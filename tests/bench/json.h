@@ -63,6 +63,7 @@ static inline void bench_json_machine(FILE *file, const bench_facts *f, const be
   fprintf(file, ",\n  \"q_dtype\": \"%s\",\n  \"kv_dtype\": \"%s\"", lathe_dtype_string(o->q),
           lathe_dtype_string(o->kv));
   bench_json_name(file, "kernel_asked_for", o->kernel);
+  bench_json_name(file, "compared", o->schedule ? "scheduled" : "derived");
   bench_json_name(file, "peers", f->peers);
   fprintf(file, ",\n  \"empty_kernel_us\": %.3f", f->empty_us);
   bench_json_number(file, "matmul_tflops", f->matmul, 1);
@@ -78,12 +79,17 @@ static inline void bench_json_machine(FILE *file, const bench_facts *f, const be
 static inline void bench_json_timed(FILE *file, const bench_result *results,
                                     const bench_result *r) {
   const bench_reference *peer = r->peer;
-  double best = bench_best(&r->time), relative = bench_relative(results, r);
+  double best = bench_compared(r), relative = bench_relative(results, r);
   fprintf(file, ",\n     \"blocks\": %d, \"splits\": %d, \"registers\": %d, \"shared_bytes\": %d",
           r->blocks, r->splits, r->registers, r->shared_bytes);
   fprintf(file, ", \"checked_rows\": %d, \"worst_abs\": %.3g", r->checked_rows, r->worst_abs);
   fprintf(file, ",\n     \"graph_us\": %.2f, \"single_us\": %.2f", r->time.graph, r->time.single);
   bench_json_number(file, "sustained_us", r->time.sustained, 2);
+  if (r->scheduled.graph > 0)
+    fprintf(file,
+            ",\n     \"scheduled_graph_us\": %.2f, \"scheduled_single_us\": %.2f, "
+            "\"schedule_us\": %.2f",
+            r->scheduled.graph, r->scheduled.single, r->schedule_us);
   fprintf(file, ", \"stream_us\": %.2f", r->stream_us);
   bench_json_number(file, "limit_us", r->limit_us, 2);
   bench_json_number(file, "fraction", bench_fraction(r), 4);

@@ -30,6 +30,8 @@ static const char bench_usage[] =
     "how\n"
     "  --quick         fewer and shorter bursts, fewer rows checked, interpolated streaming times\n"
     "  --sustained     a column of calls back to back, a second each\n"
+    "  --schedule      also runs of a schedule made beforehand, as the peers' metadata is, and\n"
+    "                  everything is compared by those\n"
     "  --matmul TF     the compute ceiling in TFLOP/s where there is no cuBLAS\n"
     "  --cublas PATH   the cuBLAS library to open\n"
     "  --json FILE     everything, for plot.py and figures.py\n";
@@ -51,7 +53,7 @@ typedef struct bench_options {
   const char *filter, *json, *cublas, *kernel;
   int page, l, r;
   lathe_dtype q, kv;
-  int quick, sustained, list, help;
+  int quick, sustained, schedule, list, help;
   double max_kv; // bytes; 0: no bound
   double matmul; // TFLOP/s; 0: not given
 } bench_options;
@@ -169,6 +171,8 @@ static inline int bench_parse(bench_options *o, int argc, char **argv) {
       o->quick = 1;
     else if (strcmp(argv[i], "--sustained") == 0)
       o->sustained = 1;
+    else if (strcmp(argv[i], "--schedule") == 0)
+      o->schedule = 1;
     else if (strcmp(argv[i], "--list") == 0)
       o->list = 1;
     else if (strcmp(argv[i], "--help") == 0)

@@ -31,8 +31,10 @@ typedef struct bench_result {
   double worst_abs; // largest difference from the oracle in them
   double bytes, flops;
   double stream_us;
-  double limit_us; // 0: there is no compute ceiling to take it from
-  bench_time time;
+  double limit_us;      // 0: there is no compute ceiling to take it from
+  bench_time time;      // of runs that derive their schedule
+  bench_time scheduled; // of runs of a schedule made beforehand; all zero: not measured
+  double schedule_us;   // making it; 0: not measured
   const bench_reference *peer;
 } bench_result;
 
@@ -45,15 +47,20 @@ static inline double bench_limit(double stream_us, double flops, double matmul) 
   return matmul > 0 ? fmax(stream_us, flops / matmul / 1e6) : 0;
 }
 
+// The time that counts where it is compared with anything.
+static inline double bench_compared(const bench_result *r) {
+  return bench_best(r->scheduled.graph > 0 ? &r->scheduled : &r->time);
+}
+
 static inline double bench_fraction(const bench_result *r) { // of the limit; 1 is all of it
-  return r->outcome == BENCH_TIMED ? bench_ratio(r->limit_us, bench_best(&r->time)) : 0;
+  return r->outcome == BENCH_TIMED ? bench_ratio(r->limit_us, bench_compared(r)) : 0;
 }
 
 // How many times as fast as the case it is compared with; 0: with none.
 static inline double bench_relative(const bench_result *results, const bench_result *r) {
   const bench_result *to = r->c->relative < 0 ? NULL : &results[r->c->relative];
   return to && to->outcome == BENCH_TIMED && r->outcome == BENCH_TIMED
-             ? bench_ratio(bench_best(&to->time), bench_best(&r->time))
+             ? bench_ratio(bench_compared(to), bench_compared(r))
              : 0;
 }
 
@@ -108,13 +115,13 @@ static inline bench_mean bench_mean_of(const bench_result *results, int count, i
 
 // Which columns the table has.
 typedef struct bench_columns {
-  int name_width, sustained, peers;
+  int name_width, sustained, schedule, peers;
   const char *relative; // its title, or null
 } bench_columns;
 
 static inline bench_columns bench_columns_of(const bench_cases *cases, const bench_options *o,
                                              const bench_facts *f) {
-  bench_columns columns = {3, o->sustained, 0, NULL};
+  bench_columns columns = {3, o->sustained, o->schedule, 0, NULL};
   int i;
   for (i = 0; i < cases->count; i++) {
     const bench_case *c = &cases->at[i];
@@ -140,11 +147,14 @@ static inline void bench_print_head(const bench_facts *f, const bench_options *o
     printf("bf16 matrix product %.0f TFLOP/s (%s)\n", f->matmul, f->matmul_source);
   else
     printf("no libcublas: no compute ceiling, so no limits; --cublas PATH or --matmul TF\n");
-  printf("times in us, medians; \"of lim\": limit over the smaller of graph and single%s%s\n\n",
+  printf("times in us, medians; \"of lim\": limit over the smaller of graph and single%s%s%s\n\n",
+         columns->schedule ? " of runs of a schedule made beforehand" : "",
          columns->peers ? "; peers and target: another " : "", columns->peers ? f->peers : "");
   printf("%-*s %9s %9s", columns->name_width, "row", "graph", "single");
   if (columns->sustained)
     printf(" %9s", "sustain");
+  if (columns->schedule)
+    printf(" %9s %9s %6s", "graph s.", "single s.", "sched.");
   printf(" %6s %6s %6s %9s %9s %6s", "TB/s", "TF/s", "MHz", "stream", "limit", "of lim");
   if (columns->relative)
     printf(" %7s", columns->relative);
@@ -162,7 +172,7 @@ static inline void bench_print_number(int width, int digits, double value) {
 
 static inline void bench_print_row(const bench_columns *columns, const bench_result *results,
                                    const bench_result *r) {
-  double best = bench_best(&r->time);
+  double best = bench_compared(r);
   printf("%-*s", columns->name_width, r->c->name);
   if (r->outcome != BENCH_TIMED) {
     printf(" %s: %s\n", r->outcome == BENCH_SKIPPED ? "skipped" : "WRONG", r->why);
@@ -171,6 +181,8 @@ static inline void bench_print_row(const bench_columns *columns, const bench_res
   printf(" %9.2f %9.2f", r->time.graph, r->time.single);
   if (columns->sustained)
     printf(" %9.2f", r->time.sustained);
+  if (columns->schedule)
+    printf(" %9.2f %9.2f %6.2f", r->scheduled.graph, r->scheduled.single, r->schedule_us);
   printf(" %6.2f %6.0f", r->bytes / best / 1e6, r->flops / best / 1e6);
   bench_print_number(6, 0, r->time.sm);
   printf(" %9.2f", r->stream_us);

@@ -43,6 +43,11 @@ static inline void bench_sample_make(bench_sample *s, int argc, char **argv) {
     r->limit_us = bench_limit(r->stream_us, r->flops, s->facts.matmul);
     r->time.graph = 1.25 * r->limit_us;
     r->time.single = r->time.graph + 2;
+    if (s->options.schedule) {
+      r->scheduled.graph = 1.125 * r->limit_us;
+      r->scheduled.single = r->scheduled.graph + 2;
+      r->schedule_us = 3;
+    }
     snprintf(r->kernel, sizeof r->kernel, "decode_sample");
     if (i == s->cases.count - 2) {
       r->outcome = BENCH_SKIPPED;

@@ -27,6 +27,15 @@ static inline void bench_step_call(void *user, int index, gpu_stream stream) {
   }
 }
 
+static inline void bench_step_schedule(void *user, int index, gpu_stream stream) {
+  const bench_step *s = (const bench_step *)user;
+  (void)index;
+  if (lathe_decode_schedule(s->plan, &s->args, stream) != LATHE_STATUS_OK) {
+    fprintf(stderr, "lathe_decode_schedule: %s\n", lathe_last_error()->message);
+    exit(1);
+  }
+}
+
 static inline lathe_decode_desc bench_step_desc(const bench_case *c, const bench_options *o) {
   lathe_decode_desc desc;
   memset(&desc, 0, sizeof desc);

@@ -79,6 +79,7 @@ Test(options, taken) {
   cr_assert(o.given[0].batch == 2 && o.given[0].q_len == 3 && o.given[0].heads == 16);
   cr_assert(o.given[0].kv_min == 4096 && o.given[0].kv_max == 4096 && !o.given[0].causal);
   cr_assert(o.given[1].kv_min == 1000 && o.given[1].kv_max == 16000 && o.given[1].causal);
+  cr_assert(!o.schedule && parse(&o, "--schedule") == 0 && o.schedule);
   cr_assert(parse(&o, "--heads --rows 1,1,8,64") == 0 && o.mode == BENCH_MODE_HEADS);
 }
 

@@ -20,7 +20,7 @@ import svg  # noqa: E402
 import tap  # noqa: E402
 
 TOP = ['command', 'lathe', 'device', 'num_sms', 'driver', 'driver_name', 'nvrtc', 'max_sm_mhz', 'q_dtype',
-       'kv_dtype', 'kernel_asked_for', 'peers', 'empty_kernel_us', 'matmul_tflops', 'matmul_source',
+       'kv_dtype', 'kernel_asked_for', 'compared', 'peers', 'empty_kernel_us', 'matmul_tflops', 'matmul_source',
        'streaming', 'time_over_limit', 'seconds', 'rows']
 ROW = ['row', 'batch', 'q_len', 'num_heads', 'kv_min', 'kv_max', 'causal', 'page_size', 'correct', 'kernel',
        'graph_us', 'single_us', 'sustained_us', 'stream_us', 'limit_us', 'fraction', 'bytes', 'flops', 'tbs',
@@ -106,6 +106,22 @@ def check_json(data):
     tap.check(not off, 'its fractions are limit over time', off)
 
 
+def check_schedule(derived, scheduled):
+    """Where runs of a schedule were timed too, all that compares goes by those."""
+    fields = ['scheduled_graph_us', 'scheduled_single_us', 'schedule_us']
+    rows, others = figures.timed(scheduled), figures.timed(derived)
+    tap.check(scheduled['compared'] == 'scheduled' and derived['compared'] == 'derived', 'the JSON says what is compared')
+    tap.check(all(key in row for row in rows for key in fields) and not any(key in row for row in others for key in fields),
+              'scheduled runs have fields of their own')
+    tap.check(all(row[key] == other[key] for row, other in zip(rows, others) for key in ('graph_us', 'single_us')),
+              'beside those of the others')
+    off = [row['row'] for row in rows
+           if abs(figures.best(row) - row['scheduled_graph_us']) > 0 or abs(row['fraction'] - figures.fraction(row)) > 2e-3]
+    tap.check(not off and all(a['lathe'] < b['lathe'] for a, b in zip(scheduled['time_over_limit'],
+                                                                     derived['time_over_limit'])),
+              'fractions and means are of the scheduled runs', off)
+
+
 def without_compute(data):
     data = json.loads(json.dumps(data))
     data['matmul_tflops'], data['matmul_source'] = None, 'none'
@@ -118,9 +134,12 @@ def main(bench, program, docs):
     with tempfile.TemporaryDirectory() as folder:
         data = sample(program, folder)
         grid = sample(program, folder, '--grid')
+        scheduled = sample(program, folder, '--schedule')
     check_json(data)
     check_charts('sample', data)
     check_charts('grid', grid)
+    check_charts('scheduled', scheduled)
+    check_schedule(data, scheduled)
     check_charts('no compute ceiling', without_compute(data))
     for path in sorted(docs.glob('*.json')):
         check_charts(path.name, figures.load(path))
