@@ -6,8 +6,8 @@
 //     mirror tile   lines "arch q kv out l r rows page shared_limit": name, shared bytes and
 //     threads,
 //                   or "-"
-//     mirror text   the same and lines "merge out l" and "schedule tokens": length, newline, text of
-//     the NVRTC program
+//     mirror text   the same and lines "merge out l" and "schedule tokens": length, newline, text
+//     of the NVRTC program
 #define LATHE_IMPLEMENTATION
 #include <lathe/lathe.h>
 

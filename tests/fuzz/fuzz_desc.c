@@ -113,7 +113,7 @@ static void dispatch(const lathe_context *cpu, const lathe_decode_desc *desc,
   plan.choice.workspace_size = 0; // the caller's is anything
   status = lathep_plan_args(&plan, args, &filled);
   fuzz_expect_status(status);
-  if (status || !v->page)
+  if (status || !lathep_uses_tensor_maps(v))
     return;
   fuzz_expect(plan.desc.page_size % v->page == 0, "pages are cut by boxes");
   filled.workspace = tensor;

@@ -61,7 +61,8 @@ Test(processes, cold_cache) {
   test_begin_real();
   run_all(&compiled, &cached);
   cr_expect_geq(compiled, 1);
-  cr_expect_eq(list_folder(cache_dir, NULL, 0), 3, "decode, merge, schedule, and no temporary file");
+  cr_expect_eq(list_folder(cache_dir, NULL, 0), 3,
+               "decode, merge, schedule, and no temporary file");
   cr_expect_eq(source_of_plan(), LATHE_KERNEL_SOURCE_CACHE);
   test_end();
 }
