@@ -11,7 +11,8 @@ struct lathep_decode_params {
   const int *cu_q_lens;      // [batch + 1] or null: uniform q_len
   void *out;                 // [num_tokens, num_heads, L]
   float *lse;                // [num_tokens, num_heads] or null
-  // Parts of split requests, each normalised: f16 times 2^exponent, one of every 8 columns; base-2 lse.
+  // Parts of split requests, each normalised: f16 times 2^exponent, one of every 8 columns; base-2
+  // lse.
   unsigned short *partial_out;    // [slots, slot_rows, L]
   signed char *partial_exponents; // [slots, slot_rows, L / 8]
   float *partial_lse;             // [slots, slot_rows]
