@@ -60,8 +60,8 @@ Test(plan, geometry_of_deepseek_v3) {
   cr_expect_eq(info.registers, 96);
   cr_expect_eq(info.shared_bytes, 231424 + 256, "dynamic and static");
   cr_expect_eq(recorded.dynamic_shared, 231424);
-  // 2 * 66 groups * 2 tiles * 64 rows, of each 512 halves, 64 exponents and a float; 66 * 16 bytes of
-  // table
+  // 2 * 66 groups * 2 tiles * 64 rows, of each 512 halves, 64 exponents and a float; 66 * 16 bytes
+  // of table
   cr_expect_eq(info.workspace_size, 17301504 + 1081344 + 67584 + 1280);
   cr_expect_eq(lathe_decode_workspace_size(plan), info.workspace_size);
   lathe_decode_plan_destroy(plan);

@@ -163,9 +163,8 @@ LATHEP_FN void lathep_choice_launch(const lathe_context *context, const lathe_de
       lathep_round_up(slots * (size_t)v->l / 8, LATHEP_WORKSPACE_ALIGN);
   choice->partial_lse_bytes = lathep_round_up(slots * sizeof(float), LATHEP_WORKSPACE_ALIGN);
   choice->split_table_bytes = lathep_round_up((size_t)choice->groups * 16, LATHEP_WORKSPACE_ALIGN);
-  choice->workspace_size =
-      choice->partial_out_bytes + choice->partial_exponents_bytes + choice->partial_lse_bytes +
-      choice->split_table_bytes;
+  choice->workspace_size = choice->partial_out_bytes + choice->partial_exponents_bytes +
+                           choice->partial_lse_bytes + choice->split_table_bytes;
   lathep_variant_merge(desc->out_dtype, desc->kv_lora_rank, &choice->merge);
 }
 

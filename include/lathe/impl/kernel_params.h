@@ -11,10 +11,11 @@ struct lathep_decode_params {
   const int *cu_q_lens;      // [batch + 1] or null: uniform q_len
   void *out;                 // [num_tokens, num_heads, L]
   float *lse;                // [num_tokens, num_heads] or null
-  // Parts of split requests, each normalised: f16 times 2^exponent, one of every 8 columns; base-2 lse.
-  unsigned short *partial_out;     // [2 * groups, slot_rows, L]
-  signed char *partial_exponents;  // [2 * groups, slot_rows, L / 8]
-  float *partial_lse;              // [2 * groups, slot_rows]
+  // Parts of split requests, each normalised: f16 times 2^exponent, one of every 8 columns; base-2
+  // lse.
+  unsigned short *partial_out;    // [2 * groups, slot_rows, L]
+  signed char *partial_exponents; // [2 * groups, slot_rows, L / 8]
+  float *partial_lse;             // [2 * groups, slot_rows]
   // [groups, 4]: the request whose first part this group has, or -1; its parts; its first token;
   // its tokens. Part 0 is slot 2 * group + 1, part p > 0 slot 2 * (group + p).
   int *split_table;

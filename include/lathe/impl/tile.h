@@ -217,7 +217,8 @@ LATHEP_FN int lathep_hopper_refuse(const lathep_hopper_tile *tile, const lathe_d
 }
 
 // Sizes the family's tile for a device whose blocks may have `shared_limit` bytes: as many stages
-// as fit and help. UNSUPPORTED: `why` says what stands in the way, and out->rows is 0 if that is the desc.
+// as fit and help. UNSUPPORTED: `why` says what stands in the way, and out->rows is 0 if that is
+// the desc.
 LATHEP_FN lathe_status lathep_hopper_fit(lathep_arch arch, const lathe_decode_desc *desc,
                                          int shared_limit, lathep_variant *out, char *why,
                                          size_t why_size) {
