@@ -70,7 +70,8 @@ Test(schedule, is_one_small_launch) {
   cr_expect_eq(l->stream, SOME_STREAM);
   cr_expect_not(l->programmatic);
   cr_expect_eq((unsigned char *)l->params.schedule - memory.workspace,
-               (long)(c->partial_out_bytes + c->partial_lse_bytes + c->split_table_bytes));
+               (long)(c->partial_out_bytes + c->partial_exponents_bytes + c->partial_lse_bytes +
+                      c->split_table_bytes));
   cr_expect_eq((unsigned char *)l->params.split_table - (unsigned char *)l->params.schedule,
                (long)c->schedule_bytes);
   cr_expect_eq((unsigned char *)l->params.split_table + c->split_table_bytes - memory.workspace,
@@ -230,8 +231,8 @@ static const written right_fixed = {
 
 static lathe_status validate_written(step s, const lathe_decode_args *args, const written *w) {
   const lathep_choice *c = &s.plan->choice;
-  unsigned char *at =
-      memory.workspace + c->partial_out_bytes + c->partial_lse_bytes + c->split_table_bytes;
+  unsigned char *at = memory.workspace + c->partial_out_bytes + c->partial_exponents_bytes +
+                      c->partial_lse_bytes + c->split_table_bytes;
   memcpy(at, w->cuts, sizeof w->cuts);
   memcpy(at + c->schedule_bytes, w->splits, sizeof w->splits);
   return lathe_decode_validate(s.plan, args, SOME_STREAM);
