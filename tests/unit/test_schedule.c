@@ -329,9 +329,9 @@ Test(split_len, sizes_the_workspace) {
   lathe_decode_plan_info info;
   int launches;
   info = geometry(&desc, &launches);
-  // 3 requests of 4 parts of 16 rows of 32 floats, and one each; tables of 3 rows of 16 bytes, 3
-  // groups of 32
-  cr_expect_eq(info.workspace_size, 24576 + 768 + 2 * 256 + 256);
+  // 3 requests of 4 parts of 16 rows of 32 halves, 4 exponents and a float; tables of 3 rows of 16
+  // bytes, 3 groups of 32
+  cr_expect_eq(info.workspace_size, 12288 + 768 + 768 + 2 * 256 + 256);
   cr_expect_eq(info.splits, 12);
   cr_expect_eq(launches, 2);
   cr_expect_eq(recorded.launches[0].params.split_blocks, 4);
