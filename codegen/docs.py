@@ -8,7 +8,17 @@ import models
 import render
 import tile
 
-ENVIRONMENT = re.compile(r'^\s*X\((\w+),\s*"(.*?)",\s*"(.*?)",\s*((?:"(?:[^"\\]|\\.)*"\s*)+)\)', re.M)
+STRING = r'"(?:[^"\\]|\\.)*"'
+STRINGS = rf'((?:{STRING}\s*)+)'
+ENVIRONMENT = re.compile(rf'^\s*X\((\w+),\s*{STRINGS},\s*{STRINGS},\s*{STRINGS}\)', re.M)
+REASONS = re.compile(rf'^\s*X\((\w+),\s*(\w+),\s*{STRINGS},\s*{STRINGS}\)', re.M)
+
+
+def _rows(pattern, header):
+    """Rows of an X macro of include/lathe/impl; adjacent strings are joined."""
+    text = (render.ROOT / "include/lathe/impl" / header).read_text(encoding="utf-8").replace("\\\n", "\n")
+    return [["".join(s[1:-1] for s in re.findall(STRING, field)) if field.startswith('"') else field
+             for field in row] for row in pattern.findall(text)]
 
 
 def _table(columns, rows):
@@ -94,19 +104,24 @@ def model_table(catalog):
 
 
 def environment():
-    text = (render.ROOT / "include/lathe/impl/env.h").read_text(encoding="utf-8")
-    text = text.replace("\\\n", "\n")
-    rows = []
-    for name, values, default, help_text in ENVIRONMENT.findall(text):
-        words = "".join(re.findall(r'"((?:[^"\\]|\\.)*)"', help_text))
-        rows.append((f"`{name if name.startswith('LATHE_') else 'LATHE_' + name}`",
-                     values.replace("|", "\\|"), default, words))
+    rows = [(f"`{name}`", values.replace("|", "\\|"), default, words)
+            for name, values, default, words in _rows(ENVIRONMENT, "env.h")]
     return ("# Environment\n\nRead once, when a context is made; fields of `lathe_context_desc` win. An unknown value is "
             "an error. Made by `python3 codegen/generate.py --docs` from `include/lathe/impl/env.h`.\n\n" +
             _table(("variable", "values", "default", "meaning"), rows))
 
 
+def refusals():
+    rows = [(f"`LATHE_REASON_{name}`", f"`LATHE_STATUS_{status}`", when, works)
+            for name, status, when, works in _rows(REASONS, "reason.h")]
+    return ("# Refusals\n\nWhy `lathe_decode_check`, `lathe_decode_check_device` and `lathe_decode_plan_create` refuse "
+            "a `lathe_decode_desc`: `lathe_last_error()->reason`, beside the field, its value and a sentence that names "
+            "both. Nothing has been compiled then. Made by `python3 codegen/generate.py --docs` from "
+            "`include/lathe/impl/reason.h`.\n\n" + _table(("reason", "status", "when", "what works"), rows))
+
+
 def files(catalog):
     return {render.ROOT / "docs" / "variants.md": variants(catalog),
             render.ROOT / "docs" / "models.md": model_table(catalog),
+            render.ROOT / "docs" / "refusals.md": refusals(),
             render.ROOT / "docs" / "environment.md": environment()}
