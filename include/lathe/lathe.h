@@ -286,6 +286,11 @@ typedef struct lathe_decode_desc {
                                request's last bits depend on the batch around it. Else a multiple of
                                64: a request is cut at every so many KV rows, and its bits depend on
                                itself alone; what that costs: see lathe_decode_run() */
+
+  /* options: a kernel without them pays nothing for them */
+  int32_t sliding_window;   /* positions that a token sees at most, the last one its own: at position p
+                               p - sliding_window + 1 to p. 0: all. Causal masks alone. What no token
+                               of a request sees is not read, table entries included */
 } lathe_decode_desc;
 
 typedef struct lathe_decode_plan lathe_decode_plan;
@@ -400,7 +405,8 @@ LATHE_API lathe_status lathe_decode_validate(lathe_decode_plan *plan,
 /* Computes, per token t of request i and head h,
        z_j = softmax_scale * (q . k_j)      k_j the whole row j, visible rows by desc.mask
        out = sum_j softmax(z)_j * v_j       v_j the first L elements of row j
-   (DeepSeek-V2, arXiv 2405.04434, section 2.1, in the absorbed form). Enqueues one or two kernels on
+   (DeepSeek-V2, arXiv 2405.04434, section 2.1, in the absorbed form). With desc.sliding_window W token t
+   of S sees of those rows the last W, which end at its own position K - S + t. Enqueues one or two kernels on
    `stream` (null: the default stream) of the plan's CUDA context, which must be current or none be;
    errors on the device surface at the caller's next synchronisation. Same inputs, same bits.
 

@@ -179,6 +179,8 @@ DESC(num_sms_negative, d.num_sms = -1, INVALID, "num_sms is -1; give the multipr
 DESC(split_len_negative, d.split_len = -64, INVALID, "split_len is -64; give the KV rows between cuts (0: cuts where they balance the work), 0 or more")
 DESC(split_len_of_no_whole_steps, d.split_len = 96, UNSUPPORTED, "split_len is 96; give a multiple of 64 (128 is the next), or 0")
 DESC(split_len_huge, d.split_len = INT32_MAX, UNSUPPORTED, "split_len is 2147483647; give")
+DESC(window_negative, d.sliding_window = -1, INVALID, "sliding_window is -1; give the positions that a token sees")
+DESC(window_without_causal_mask, (d.sliding_window = 8, d.mask = LATHE_MASK_NONE), UNSUPPORTED, "sliding_window is 8 with LATHE_MASK_NONE; give LATHE_MASK_CAUSAL")
 DESC(lse_base_unknown, d.lse_base = (lathe_lse_base)10, INVALID, "lse_base is 10")
 DESC_CUDA(lora_rank_not_of_16, d.kv_lora_rank = 500, UNSUPPORTED, "kv_lora_rank is 500; the CUDA kernels take multiples of 16 (512 is")
 DESC_CUDA(max_batch_past_split_table, (d.split_len = 64, d.max_batch = 1025), UNSUPPORTED, "max_batch is 1025 with a split_len of 64; give 1024 requests at most, or")

@@ -17,6 +17,9 @@ LATHEP_FN void lathep_decode_desc_defaults(const lathe_decode_desc *desc,
     filled->out_dtype = filled->q_dtype;
   if (filled->max_q_len == 0)
     filled->max_q_len = 1;
+  if (filled->mask == LATHE_MASK_CAUSAL && filled->max_seq_len > 0 &&
+      filled->sliding_window >= filled->max_seq_len)
+    filled->sliding_window = 0; // hides nothing
 }
 
 LATHEP_FN lathe_status lathep_check_size(const char *field, int32_t value, int32_t least,
@@ -126,6 +129,9 @@ LATHEP_FN lathe_status lathep_decode_desc_check(const lathe_decode_desc *desc,
   if (!status)
     status = lathep_check_split_len(desc);
   if (!status)
+    status = lathep_check_size("sliding_window", desc->sliding_window, 0, most,
+                               "the positions that a token sees, its own included (0: all)");
+  if (!status)
     status = lathep_check_dtypes(desc);
   if (status)
     return status;
@@ -134,6 +140,11 @@ LATHEP_FN lathe_status lathep_decode_desc_check(const lathe_decode_desc *desc,
                        "lathe_decode_desc.mask is %d, which is no lathe_mask; give "
                        "LATHE_MASK_CAUSAL or LATHE_MASK_NONE",
                        (int)desc->mask);
+  if (desc->sliding_window && desc->mask != LATHE_MASK_CAUSAL)
+    return lathep_fail(LATHE_STATUS_UNSUPPORTED,
+                       "lathe_decode_desc.sliding_window is %d with LATHE_MASK_NONE; give "
+                       "LATHE_MASK_CAUSAL, since a window ends at the token's own position, or 0",
+                       (int)desc->sliding_window);
   if (desc->lse_base != LATHE_LSE_NATURAL && desc->lse_base != LATHE_LSE_BASE2)
     return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
                        "lathe_decode_desc.lse_base is %d, which is no lathe_lse_base; give "

@@ -199,7 +199,10 @@ LATHEP_FN int lathep_hopper_refuse(const lathep_hopper_tile *tile, const lathe_d
                                    char *why, size_t why_size) {
   int l = desc->kv_lora_rank, r = desc->qk_rope_head_dim;
   int page = lathep_hopper_page(tile, desc->page_size);
-  if (desc->kv_dtype != desc->q_dtype)
+  if (desc->sliding_window)
+    lathep_print(why, why_size, "sliding_window is %d, and it has no window",
+                 (int)desc->sliding_window);
+  else if (desc->kv_dtype != desc->q_dtype)
     lathep_print(why, why_size, "kv_dtype is %s, and it takes the query's, %s",
                  lathe_dtype_string(desc->kv_dtype), lathe_dtype_string(desc->q_dtype));
   else if (l % LATHEP_CHUNK || l < tile->least_l || l > LATHEP_HOPPER_MAX_L)
