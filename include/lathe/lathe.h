@@ -291,6 +291,7 @@ typedef struct lathe_decode_desc {
   int32_t sliding_window;   /* positions that a token sees at most, the last one its own: at position p
                                p - sliding_window + 1 to p. 0: all. Causal masks alone. What no token
                                of a request sees is not read, table entries included */
+  float logit_softcap;      /* c > 0: a logit z becomes c * tanh(z / c), 1e-30 to 1e30. 0: none */
 } lathe_decode_desc;
 
 typedef struct lathe_decode_plan lathe_decode_plan;
@@ -406,7 +407,8 @@ LATHE_API lathe_status lathe_decode_validate(lathe_decode_plan *plan,
        z_j = softmax_scale * (q . k_j)      k_j the whole row j, visible rows by desc.mask
        out = sum_j softmax(z)_j * v_j       v_j the first L elements of row j
    (DeepSeek-V2, arXiv 2405.04434, section 2.1, in the absorbed form). With desc.sliding_window W token t
-   of S sees of those rows the last W, which end at its own position K - S + t. Enqueues one or two kernels on
+   of S sees of those rows the last W, which end at its own position K - S + t. With desc.logit_softcap c
+   each z_j is then replaced by c * tanh(z_j / c) (Gemma 2, arXiv 2408.00118, section 2), lse's too. Enqueues one or two kernels on
    `stream` (null: the default stream) of the plan's CUDA context, which must be current or none be;
    errors on the device surface at the caller's next synchronisation. Same inputs, same bits.
 

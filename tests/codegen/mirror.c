@@ -45,6 +45,7 @@ int main(int argc, char **argv) {
       desc.qk_rope_head_dim = r;
       desc.page_size = page;
       desc.sliding_window = options & LATHEP_OPTION_WINDOW ? 1 : 0;
+      desc.logit_softcap = options & LATHEP_OPTION_SOFTCAP ? 1.0f : 0.0f;
       if (!strcmp(arch, "sm80"))
         fits = !lathep_tile_choose(&desc, rows, shared_limit, &variant, reason, sizeof reason);
       else

@@ -7,7 +7,7 @@
 #include "oracle.h"
 
 // Which options a case has: bits.
-enum { WINDOW = 1 };
+enum { WINDOW = 1, SOFTCAP = 2 };
 
 // Sizes of every row tile; requests whole, several to a group, and cut into parts.
 static const struct {
@@ -18,6 +18,7 @@ static const struct {
 enum { SIZES = sizeof sizes / sizeof sizes[0] };
 static const int dims[][2] = {{512, 64}, {256, 32}, {512, 0}};
 static const int windows[] = {128, 1, 33, 1000, 64, 17, 200, 4095};
+static const double caps[] = {50, 30, 5, 1000};
 
 static shape options_shape(int size, int variant, unsigned options) {
   shape s;
@@ -42,6 +43,10 @@ static shape options_shape(int size, int variant, unsigned options) {
   s.seed = (unsigned long long)(size * 16 + variant) + 1000 * options;
   if (options & WINDOW)
     s.window = windows[(size + variant) % 8];
+  // Where all logits sink to the cap it is one that no number of rows brings the lse back from to
+  // 0.
+  if (options & SOFTCAP)
+    s.softcap = s.pattern == PATTERN_SUNK ? 30 : caps[(size + 2 * variant) % 4];
   return s;
 }
 
@@ -107,6 +112,13 @@ static void run_options(unsigned options) {
 
 GPU_TEST(options, sliding_window) {
   run_options(WINDOW);
+}
+
+GPU_TEST(options, softcap) {
+  run_options(SOFTCAP);
+}
+GPU_TEST(options, sliding_window_and_softcap) { // Gemma 2's
+  run_options(WINDOW | SOFTCAP);
 }
 
 // Every position of a window's ends against blocks: windows and lengths from 1 on, in one batch.

@@ -43,6 +43,7 @@ typedef struct shape {
   int no_mask;
   int bounded; // num_pages given
   int window;  // sliding_window
+  double softcap;
   pattern pattern;
   unsigned long long seed;
 } shape;
@@ -317,6 +318,7 @@ static inline void problem_make(problem *p, const shape *s) {
   d->max_seq_len = s->max_seq_len ? s->max_seq_len : s->kv_len + (s->weird ? 70 : 1);
   d->mask = s->no_mask ? LATHE_MASK_NONE : LATHE_MASK_CAUSAL;
   d->sliding_window = s->window;
+  d->logit_softcap = (float)s->softcap;
   d->lse_base = s->lse == 2 ? LATHE_LSE_BASE2 : LATHE_LSE_NATURAL;
 
   a->batch = s->batch;
@@ -370,16 +372,18 @@ static inline const char *problem_name(const problem *p, char *text, size_t size
                                          " early", " alternating", " sunk"};
   static const char *const kinds[] = {"", " uneven", " zeros", " steps"};
   static const char *const bases[] = {"", " lse", " lse2"};
-  char window[32] = "";
+  char options[64] = "";
   if (s->window)
-    snprintf(window, sizeof window, " window %d", s->window);
+    snprintf(options, sizeof options, " window %d", s->window);
+  if (s->softcap > 0)
+    snprintf(options + strlen(options), sizeof options - strlen(options), " cap %g", s->softcap);
   snprintf(text, size, "b%d s%d h%d k%d p%d l%d r%d %s/%s/%s%s%s%s%s%s%s%s%s%s%s seed %llu",
            s->batch, s->q_len, s->num_heads, s->kv_len, s->page_size, s->l, s->r,
            lathe_dtype_string(s->q), lathe_dtype_string(s->kv), lathe_dtype_string(s->out),
            kinds[s->lengths], s->ragged ? " ragged" : "", s->split_q ? " split-q" : "",
            s->split_kv ? " split-kv" : "", s->weird ? " strided" : "", bases[s->lse],
-           s->no_mask ? " no-mask" : "", s->bounded ? " bounded" : "", window, patterns[s->pattern],
-           s->seed);
+           s->no_mask ? " no-mask" : "", s->bounded ? " bounded" : "", options,
+           patterns[s->pattern], s->seed);
   return text;
 }
 

@@ -108,6 +108,8 @@ ParameterizedTest(family_case *f, jit, every_family, .timeout = 600) {
 static void with_option(lathe_decode_desc *desc, unsigned option) {
   if (option == LATHEP_OPTION_WINDOW)
     desc->sliding_window = 100;
+  if (option == LATHEP_OPTION_SOFTCAP)
+    desc->logit_softcap = 30;
 }
 
 ParameterizedTestParameters(jit, every_option) {

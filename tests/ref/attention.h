@@ -66,6 +66,12 @@ static inline double ref_softmax(double *logits, int64_t first, int64_t count) {
   return count ? most + log(sum) : most;
 }
 
+/* a logit under the soft-cap, if there is one */
+static inline double ref_cap(const lathe_decode_desc *desc, double logit) {
+  double cap = (double)desc->logit_softcap;
+  return cap > 0 ? cap * (1 - 2 / (exp(2 * logit / cap) + 1)) : logit;
+}
+
 static inline double ref_lse_in_base(const lathe_decode_desc *desc, double natural) {
   return desc->lse_base == LATHE_LSE_BASE2 ? natural / log(2.0) : natural;
 }
@@ -82,7 +88,7 @@ static inline void ref_attend(const lathe_decode_desc *desc, const lathe_decode_
   ref_read_q(desc, args, (int64_t)first + t, head, q);
   for (int64_t j = start; j < count; j++) {
     ref_read_kv(desc, args, i, j, row);
-    weights[j] = (double)args->softmax_scale * ref_dot(q, row, d);
+    weights[j] = ref_cap(desc, (double)args->softmax_scale * ref_dot(q, row, d));
   }
   *lse = ref_lse_in_base(desc, ref_softmax(weights, start, count));
   for (int64_t e = 0; e < l; e++)
@@ -192,8 +198,8 @@ static inline void ref_attend_unabsorbed(const lathe_decode_desc *desc,
     ref_read_kv(desc, args, i, j, row);
     ref_project_(w_uk, n, l, row, key);
     ref_project_(w_uv, v, l, row, values + j * v);
-    weights[j] =
-        (double)args->softmax_scale * (ref_dot(q_nope, key, n) + ref_dot(q + l, row + l, r));
+    weights[j] = ref_cap(desc, (double)args->softmax_scale *
+                                   (ref_dot(q_nope, key, n) + ref_dot(q + l, row + l, r)));
   }
   *lse = ref_lse_in_base(desc, ref_softmax(weights, start, count));
   for (int64_t p = 0; p < v; p++)

@@ -161,6 +161,27 @@ Test(cpu_hand, window_of_all_rows_hides_nothing) {
   tiny_expect(&t, 0, 0.85546875, 3.71875, log(7.0));
 }
 
+Test(cpu_hand, softcap) {
+  tiny t;
+  tiny_make(&t);
+  /* tanh(ln 3 / 2) = 1/2, so the logits ln 3 ln 3 under the cap 2 ln 3 become ln 3 */
+  t.args.softmax_scale = (float)(log(3.0) * log(3.0));
+  t.desc.logit_softcap = (float)(2 * log(3.0));
+  t.seq_len = 2;
+  cpu_run(&t.desc, &t.args);
+  tiny_expect(&t, 0, 0.75, 5, log(4.0));
+}
+
+Test(cpu_hand, softcap_of_huge_logits_is_the_cap) {
+  tiny t;
+  tiny_make(&t);
+  t.args.softmax_scale = 1e30f;
+  t.desc.logit_softcap = (float)log(3.0);
+  t.seq_len = 2;
+  cpu_run(&t.desc, &t.args);
+  tiny_expect(&t, 0, 0.75, 5, log(4.0));
+}
+
 Test(cpu_hand, no_rows_give_zero_and_minus_infinity) {
   tiny t;
   tiny_make(&t);

@@ -127,6 +127,20 @@ Test(cpu_oracle, windows) {
   }
 }
 
+Test(cpu_oracle, softcaps) {
+  static const float caps[] = {50, 30, 1, 0.01f};
+  for (size_t i = 0; i < sizeof caps / sizeof caps[0]; i++) {
+    ref_options options = cpu_options();
+    options.desc.logit_softcap = caps[i];
+    options.desc.max_q_len = 2;
+    cpu_check(&options);
+    options.desc.kv_dtype = E4M3;
+    options.kv_scale = 0.37f;
+    options.desc.sliding_window = 9;
+    cpu_check(&options);
+  }
+}
+
 Test(cpu_oracle, fewer_new_tokens_than_planned) {
   ref_options options = cpu_options();
   options.desc.max_q_len = 5;

@@ -262,6 +262,12 @@ Test(dispatch, options_go_to_the_portable_kernel) {
   desc.num_heads = 16;
   expect_taken(&desc, "decode_sm80_bf16_bf16_w_l512r64_m16t32s2x2");
   expect_line("decode_sm90_bf16_bf16: passed over: sliding_window is 100, and it has no window\n");
+  desc.logit_softcap = 30;
+  expect_taken(&desc, "decode_sm80_bf16_bf16_wc_l512r64_m16t32s2x2");
+  desc.sliding_window = 0;
+  expect_taken(&desc, "decode_sm80_bf16_bf16_c_l512r64_m16t32s2x2");
+  expect_line("decode_sm90_bf16_bf16: passed over: logit_softcap is 30, and it has no soft-cap\n");
+  desc.logit_softcap = 0;
   desc.sliding_window = desc.max_seq_len; // hides nothing
   expect_taken(&desc, "decode_sm90_");
 }

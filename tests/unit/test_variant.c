@@ -120,6 +120,10 @@ Test(variant, options_are_in_name_and_block) {
   cr_expect_str_eq(text, "decode_sm80_bf16_bf16_of16");
   lathep_variant_params(&v, text, sizeof text);
   cr_expect(strstr(text, "\n#define LATHE_P_OPTIONS 1\n"), "%s", text);
+  desc.logit_softcap = 50;
+  cr_assert_eq(choose(&desc, 16, SM90, &v), LATHE_STATUS_OK);
+  lathep_variant_name(&v, text, sizeof text);
+  cr_expect_str_eq(text, "decode_sm80_bf16_bf16_of16_wc_l512r64_m16t32s2x2");
   lathep_variant_schedule(32, v.options, &schedule);
   lathep_variant_name(&schedule, text, sizeof text);
   cr_expect_str_eq(text, "schedule_sm80_w_t32");

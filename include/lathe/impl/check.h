@@ -97,6 +97,21 @@ LATHEP_FN lathe_status lathep_check_split_len(const lathe_decode_desc *desc) {
   return LATHE_STATUS_OK;
 }
 
+// Takes a desc whose mask has been checked.
+LATHEP_FN lathe_status lathep_check_options(const lathe_decode_desc *desc) {
+  const float cap = desc->logit_softcap;
+  if (desc->sliding_window && desc->mask != LATHE_MASK_CAUSAL)
+    return lathep_fail(LATHE_STATUS_UNSUPPORTED,
+                       "lathe_decode_desc.sliding_window is %d with LATHE_MASK_NONE; give "
+                       "LATHE_MASK_CAUSAL, since a window ends at the token's own position, or 0",
+                       (int)desc->sliding_window);
+  if (cap != 0.0f && !(cap >= 1e-30f && cap <= 1e30f))
+    return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
+                       "lathe_decode_desc.logit_softcap is %g; give 1e-30 to 1e30, or 0 for none",
+                       (double)cap);
+  return LATHE_STATUS_OK;
+}
+
 // Everything about a desc that does not depend on the device's limits: dispatch.h has those. Takes
 // a desc whose defaults are filled in.
 LATHEP_FN lathe_status lathep_decode_desc_check(const lathe_decode_desc *desc,
@@ -140,11 +155,9 @@ LATHEP_FN lathe_status lathep_decode_desc_check(const lathe_decode_desc *desc,
                        "lathe_decode_desc.mask is %d, which is no lathe_mask; give "
                        "LATHE_MASK_CAUSAL or LATHE_MASK_NONE",
                        (int)desc->mask);
-  if (desc->sliding_window && desc->mask != LATHE_MASK_CAUSAL)
-    return lathep_fail(LATHE_STATUS_UNSUPPORTED,
-                       "lathe_decode_desc.sliding_window is %d with LATHE_MASK_NONE; give "
-                       "LATHE_MASK_CAUSAL, since a window ends at the token's own position, or 0",
-                       (int)desc->sliding_window);
+  status = lathep_check_options(desc);
+  if (status)
+    return status;
   if (desc->lse_base != LATHE_LSE_NATURAL && desc->lse_base != LATHE_LSE_BASE2)
     return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
                        "lathe_decode_desc.lse_base is %d, which is no lathe_lse_base; give "

@@ -126,6 +126,7 @@ LATHEP_FN void lathep_cpu_attend(const lathep_cpu_worker *worker, lathep_cpu_row
                                  const double *q, double *acc, int64_t first, int64_t end) {
   const lathe_decode_args *args = worker->job->args;
   const double scale = (double)args->softmax_scale * (double)args->kv_scale;
+  const double cap = (double)worker->job->desc->logit_softcap;
   const int64_t padded = worker->job->padded;
   const int64_t l =
       lathep_ceil_div(worker->job->desc->kv_lora_rank, LATHEP_CPU_LANES) * LATHEP_CPU_LANES;
@@ -133,6 +134,8 @@ LATHEP_FN void lathep_cpu_attend(const lathep_cpu_worker *worker, lathep_cpu_row
   int64_t j, d;
   for (j = first; j < end; j++) {
     logits[j] = scale * lathep_cpu_dot(q, worker->kv + j * padded, padded);
+    if (cap > 0)
+      logits[j] = cap * tanh(logits[j] / cap);
     if (logits[j] > most)
       most = logits[j];
   }

@@ -7,10 +7,11 @@
 // What a kernel does besides attention as it is: bits of LATHE_P_OPTIONS, and their letters in
 // names, in this order. templates/parts/options.cuh.j2 has the same bits.
 enum {
-  LATHEP_OPTION_WINDOW = 1, // w: desc.sliding_window
+  LATHEP_OPTION_WINDOW = 1,  // w: desc.sliding_window
+  LATHEP_OPTION_SOFTCAP = 2, // c: desc.logit_softcap
   LATHEP_SCHEDULE_OPTIONS = LATHEP_OPTION_WINDOW
 };
-static const char lathep_option_letters[] = "w";
+static const char lathep_option_letters[] = "wc";
 
 typedef enum lathep_op { LATHEP_OP_DECODE, LATHEP_OP_MERGE, LATHEP_OP_SCHEDULE } lathep_op;
 
@@ -144,7 +145,12 @@ LATHEP_FN size_t lathep_variant_params(const lathep_variant *v, char *text, size
 
 // What a desc asks of a kernel besides attention as it is.
 LATHEP_FN unsigned lathep_desc_options(const lathe_decode_desc *desc) {
-  return desc->sliding_window ? (unsigned)LATHEP_OPTION_WINDOW : 0u;
+  unsigned options = 0;
+  if (desc->sliding_window)
+    options |= LATHEP_OPTION_WINDOW;
+  if (desc->logit_softcap != 0.0f)
+    options |= LATHEP_OPTION_SOFTCAP;
+  return options;
 }
 
 // A decode variant that a desc asks for, its tile yet to be chosen.
