@@ -50,6 +50,11 @@ class Model:
         m = 0.1 * self.yarn_mscale_all_dim * math.log(self.yarn_factor) + 1 if self.yarn_factor else 1
         return m * m / math.sqrt(self.qk_nope_head_dim + self.qk_rope_head_dim)
 
+    def known(self, name):
+        """The value of an option that it needs; 0 if it does not, or the value is not known."""
+        value = self.needs.get(name, 0)
+        return 0 if value == "?" else value
+
     def heads(self, tp):
         """Heads of a rank; 0: they do not divide."""
         return 0 if self.num_heads % tp else self.num_heads // tp

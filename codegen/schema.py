@@ -11,6 +11,9 @@ import tile as tiles
 OPS = ("decode", "merge", "schedule")
 HALF = ("bf16", "f16")
 ROWS = (16, 32, 64)
+# Letters of options, in the order of their bits in LATHE_P_OPTIONS, and which of them an operation's kernels know.
+OPTIONS = "wc"
+OP_OPTIONS = {"decode": OPTIONS, "merge": "", "schedule": "w"}
 TOKENS = (16, 32, 64)
 
 
@@ -79,13 +82,19 @@ class Variant:
     r: int = 0
     tile: tiles.Tile = None
     tokens: int = 0  # of a schedule
+    options: str = ""  # letters
 
     @property
     def shape(self):
-        """Family and dims: the name without the tile."""
+        """Family, options and dims: the name without the tile."""
+        name = self.family.name + (f"_{self.options}" if self.options else "")
         if self.family.op == "schedule":
-            return f"{self.family.name}_t{self.tokens}"
-        return f"{self.family.name}_l{self.l}" + (f"r{self.r}" if self.family.op == "decode" else "")
+            return f"{name}_t{self.tokens}"
+        return f"{name}_l{self.l}" + (f"r{self.r}" if self.family.op == "decode" else "")
+
+    @property
+    def option_bits(self):
+        return sum(1 << OPTIONS.index(letter) for letter in self.options)
 
     @property
     def name(self):
@@ -96,13 +105,13 @@ class Variant:
     def params(self):
         block = {"KERNEL": f"lathe_{self.name}"}
         if self.family.op == "schedule":
-            return block | {"TOKENS": self.tokens}
+            return block | {"TOKENS": self.tokens, "OPTIONS": self.option_bits}
         block["L"] = self.l
         if self.family.op == "decode":
             t = self.tile
             block |= {"R": self.r, "ROWS": t.rows, "TOKENS": t.tokens, "STAGES": t.stages,
                       **({"PAGE": t.page} if t.page else {"CTAS": t.ctas}), "SHARED_BYTES": t.shared_bytes}
-        return block
+        return block | {"OPTIONS": self.option_bits}
 
 
 @dataclass(frozen=True)
@@ -114,6 +123,7 @@ class Row:
     rows: tuple
     pages: tuple
     tokens: tuple
+    options: tuple
     ptx: bool
     why: str
 
@@ -122,12 +132,14 @@ class Row:
         found = {}
         for family in self.families:
             if family.op != "decode":
-                for tokens in self.tokens or (0,):
-                    v = Variant(family, self.l, tokens=tokens)
+                for tokens, options in itertools.product(self.tokens or (0,), self.options):
+                    v = Variant(family, self.l, tokens=tokens, options=options)
                     found[v.name] = v
                 continue
-            for rows, optin, page in itertools.product(self.rows, family.limits(archs), self.pages or (None,)):
-                v = Variant(family, self.l, self.r, family.tile(self.l, self.r, rows, optin, page))
+            for rows, optin, page, options in itertools.product(self.rows, family.limits(archs),
+                                                                self.pages or (None,), self.options):
+                tile = family.tile(self.l, self.r, rows, optin, page)
+                v = Variant(family, self.l, self.r, tile, options=options)
                 found[v.name] = v
         return list(found.values())
 
@@ -173,7 +185,7 @@ def _list(where, field, value, of):
 # Fields besides op and arch, and besides families and why: those it must have, and those of its own that it may.
 FAMILY_FIELDS = {"decode": ("q", "kv", "out"), "merge": ("out",), "schedule": ()}
 ROW_FIELDS = {"decode": ("l", "r", "rows"), "merge": ("l",), "schedule": ("tokens",)}
-OPTIONAL_FIELDS = {"decode": ("pages",), "merge": (), "schedule": ()}
+OPTIONAL_FIELDS = {"decode": ("pages", "options"), "merge": (), "schedule": ("options",)}
 
 
 def _meaningful(where, op, table, fields):
@@ -222,9 +234,17 @@ def _sizes(where, family, table):
                               "memory; give smaller dims, which NVRTC compiles where they fit")
 
 
+def _options(where, family, words):
+    known = OP_OPTIONS[family.op] if family.arch == "sm80" else ""
+    for word in words:
+        if word != "".join(letter for letter in known if letter in word):
+            raise SchemaError(f"{where}: {family.name}: options = {word!r}; give letters of {known!r}, each once and in "
+                              "this order")
+
+
 def _row(i, table, families):
     where = f"variant {i} ({table.get('why', 'no why')!r})"
-    _fields(where, table, ("families", "why"), ("l", "r", "rows", "pages", "tokens", "ptx"))
+    _fields(where, table, ("families", "why"), ("l", "r", "rows", "pages", "tokens", "options", "ptx"))
     _list(where, "families", table["families"], str)
     for name in table["families"]:
         _one_of(where, "families", name, tuple(families))
@@ -250,8 +270,11 @@ def _row(i, table, families):
         _list(where, "pages", table.get("pages", [0]), int)
         for family in of:
             _sizes(where, family, table)
+    _list(where, "options", table.get("options", [""]), str)
+    for family in of:
+        _options(where, family, table.get("options", ()))
     return Row(of, table.get("l", 0), table.get("r", 0), tuple(table.get("rows", ())), tuple(table.get("pages", ())),
-               tuple(table.get("tokens", ())), table.get("ptx", False), table["why"])
+               tuple(table.get("tokens", ())), tuple(table.get("options", ("",))), table.get("ptx", False), table["why"])
 
 
 def _companions(rows):
@@ -260,16 +283,18 @@ def _companions(rows):
     have = {}
     for row in rows:
         for v in row.variants(tiles.SHARED_LIMIT):
-            have[v.family.op, v.family.out, v.l or v.tokens] = row.ptx
+            have[v.family.op, v.family.out, v.l or v.tokens, v.options] = row.ptx
     for i, row in enumerate(rows, 1):
         for v in row.variants(tiles.SHARED_LIMIT):
             if v.family.op != "decode":
                 continue
-            for needed, size, key in ((f"merge_sm80_{v.family.out}", f"l = {v.l}", ("merge", v.family.out, v.l)),
-                                      ("schedule_sm80", f"tokens = {v.tile.tokens}", ("schedule", "", v.tile.tokens))):
-                if have.get(key, -1) < row.ptx:
-                    raise SchemaError(f"variant {i} ({row.why!r}): {v.family.name} needs {needed} at "
-                                      f"{size}{' with ptx' if row.ptx else ''}; add that row too")
+            for op, out, field, size in (("merge", v.family.out, "l", v.l), ("schedule", "", "tokens", v.tile.tokens)):
+                options = "".join(letter for letter in v.options if letter in OP_OPTIONS[op])
+                if have.get((op, out, size, options), -1) < row.ptx:
+                    needed = f"{op}_sm80{'_' if out else ''}{out} at {field} = {size}"
+                    raise SchemaError(f"variant {i} ({row.why!r}): {v.family.name} needs {needed}"
+                                      f"{f' with options {options!r}' if options else ''}"
+                                      f"{' with ptx' if row.ptx else ''}; add that row too")
 
 
 def parse(text):

@@ -137,6 +137,8 @@ typedef enum lathe_reason {
   LATHE_REASON_KV_DTYPE,           /* with this q_dtype */
   LATHE_REASON_OUT_DTYPE,
   LATHE_REASON_TOO_MANY_ROWS,      /* num_heads x max_q_len */
+  LATHE_REASON_WINDOW_MASK,        /* sliding_window with LATHE_MASK_NONE */
+  LATHE_REASON_SOFTCAP,            /* logit_softcap; value: its whole part */
   LATHE_REASON_SPLIT_BATCH,        /* max_batch with a split_len */
   LATHE_REASON_SPLIT_PARTS,        /* more partial results than a workspace can hold */
   LATHE_REASON_COMPUTE_CAPABILITY, /* value: 10 * major + minor */
@@ -316,6 +318,12 @@ typedef struct lathe_decode_desc {
                                request's last bits depend on the batch around it. Else a multiple of
                                64: a request is cut at every so many KV rows, and its bits depend on
                                itself alone; what that costs: see lathe_decode_run() */
+
+  /* options: a kernel without them pays nothing for them */
+  int32_t sliding_window;   /* positions that a token sees at most, the last one its own: at position p
+                               p - sliding_window + 1 to p. 0: all. Causal masks alone. What no token
+                               of a request sees is not read, table entries included */
+  float logit_softcap;      /* c > 0: a logit z becomes c * tanh(z / c), 1e-30 to 1e30. 0: none */
 } lathe_decode_desc;
 
 typedef struct lathe_decode_plan lathe_decode_plan;
@@ -443,7 +451,9 @@ LATHE_API lathe_status lathe_decode_validate(lathe_decode_plan *plan,
 /* Computes, per token t of request i and head h,
        z_j = softmax_scale * (q . k_j)      k_j the whole row j, visible rows by desc.mask
        out = sum_j softmax(z)_j * v_j       v_j the first L elements of row j
-   (DeepSeek-V2, arXiv 2405.04434, section 2.1, in the absorbed form). Enqueues one or two kernels on
+   (DeepSeek-V2, arXiv 2405.04434, section 2.1, in the absorbed form). With desc.sliding_window W token t
+   of S sees of those rows the last W, which end at its own position K - S + t. With desc.logit_softcap c
+   each z_j is then replaced by c * tanh(z_j / c) (Gemma 2, arXiv 2408.00118, section 2), lse's too. Enqueues one or two kernels on
    `stream` (null: the default stream) of the plan's CUDA context, which must be current or none be;
    errors on the device surface at the caller's next synchronisation. Same inputs, same bits.
 

@@ -3,11 +3,12 @@
 // What the library makes of a variant, for test_mirror.py to compare with what codegen/ makes of
 // it.
 //
-//     mirror tile   lines "arch q kv out l r rows page shared_limit": name, shared bytes and
-//     threads,
-//                   or "-"
-//     mirror text   the same and lines "merge out l" and "schedule tokens": length, newline, text
-//     of the NVRTC program
+//     mirror tile   lines "arch q kv out l r rows page shared_limit options": name, shared bytes
+//                   and threads, or "-"
+//     mirror text   the same and lines "merge out l" and "schedule tokens options": length,
+//                   newline, text of the NVRTC program
+//
+// options: bits
 #define LATHE_IMPLEMENTATION
 #include <lathe/lathe.h>
 
@@ -23,6 +24,7 @@ int main(int argc, char **argv) {
   static const lathe_allocator allocator; // malloc and free
   int want_text = argc == 2 && !strcmp(argv[1], "text");
   char line[256], arch[16], q[16], kv[16], out[16];
+  unsigned options;
   while (fgets(line, sizeof line, stdin)) {
     lathep_variant variant;
     lathe_decode_desc desc;
@@ -31,10 +33,10 @@ int main(int argc, char **argv) {
     memset(&desc, 0, sizeof desc);
     if (sscanf(line, "merge %15s %d", out, &l) == 2) {
       lathep_variant_merge(dtype(out), l, &variant);
-    } else if (sscanf(line, "schedule %d", &l) == 1) {
-      lathep_variant_schedule(l, &variant);
-    } else if (sscanf(line, "%15s %15s %15s %15s %d %d %lld %d %d", arch, q, kv, out, &l, &r, &rows,
-                      &page, &shared_limit) == 9) {
+    } else if (sscanf(line, "schedule %d %u", &l, &options) == 2) {
+      lathep_variant_schedule(l, options, &variant);
+    } else if (sscanf(line, "%15s %15s %15s %15s %d %d %lld %d %d %u", arch, q, kv, out, &l, &r,
+                      &rows, &page, &shared_limit, &options) == 10) {
       char reason[256];
       desc.q_dtype = dtype(q);
       desc.kv_dtype = dtype(kv);
@@ -42,6 +44,8 @@ int main(int argc, char **argv) {
       desc.kv_lora_rank = l;
       desc.qk_rope_head_dim = r;
       desc.page_size = page;
+      desc.sliding_window = options & LATHEP_OPTION_WINDOW ? 1 : 0;
+      desc.logit_softcap = options & LATHEP_OPTION_SOFTCAP ? 1.0f : 0.0f;
       if (!strcmp(arch, "sm80"))
         fits = !lathep_tile_choose(&desc, rows, shared_limit, &variant, reason, sizeof reason);
       else

@@ -38,7 +38,7 @@ def tiles(program):
             portable = arch == 'sm80'
             free = (ROWS, PAGES[:1]) if portable else (ROWS[:1], PAGES)
             cases = list(itertools.product(ROPES, *free, LIMITS))
-            got = mirror(program, 'tile', [f'{arch} bf16 {kv} bf16 {l} {r} {rows} {size} {limit}'
+            got = mirror(program, 'tile', [f'{arch} bf16 {kv} bf16 {l} {r} {rows} {size} {limit} 0'
                                            for r, rows, size, limit in cases]).splitlines()
             wrong = []
             for (r, rows, size, limit), line in zip(cases, got, strict=True):
@@ -58,18 +58,26 @@ def texts(program, generated):
         for f in row.families:
             if f.op == 'merge':
                 jobs[f'merge {f.out} {row.l}'] = schema.Variant(f, row.l)
-            for tokens in row.tokens:
-                jobs[f'schedule {tokens}'] = schema.Variant(f, tokens=tokens)
-            for rows, limit, page in itertools.product(row.rows, f.limits(tile.SHARED_LIMIT),
-                                                       row.pages or f.pages[:1] or (64,)):
-                jobs[f'{f.arch} {f.q} {f.kv} {f.out} {row.l} {row.r} {rows} {page} {limit}'] = \
-                    schema.Variant(f, row.l, row.r, f.tile(row.l, row.r, rows, limit, page))
+            for tokens, options in itertools.product(row.tokens, row.options):
+                v = schema.Variant(f, tokens=tokens, options=options)
+                jobs[f'schedule {tokens} {v.option_bits}'] = v
+            for rows, limit, page, options in itertools.product(row.rows, f.limits(tile.SHARED_LIMIT),
+                                                                row.pages or f.pages[:1] or (64,), row.options):
+                v = schema.Variant(f, row.l, row.r, f.tile(row.l, row.r, rows, limit, page), options=options)
+                jobs[f'{f.arch} {f.q} {f.kv} {f.out} {row.l} {row.r} {rows} {page} {limit} {v.option_bits}'] = v
     for f in catalog.families:
         if f.op == 'merge':
             jobs[f'merge {f.out} 48'] = schema.Variant(f, 48)
         elif f.op == 'decode':
-            jobs[f'{f.arch} {f.q} {f.kv} {f.out} 320 64 40 64 232448'] = \
-                schema.Variant(f, 320, 64, f.tile(320, 64, 40, 232448))
+            # without options and, where there are any, with each and with all
+            known = schema.OP_OPTIONS['decode'] if f.arch == 'sm80' else ''
+            for options in {'', *known, known}:
+                v = schema.Variant(f, 320, 64, f.tile(320, 64, 40, 232448), options=options)
+                jobs[f'{f.arch} {f.q} {f.kv} {f.out} 320 64 40 64 232448 {v.option_bits}'] = v
+        else:
+            for options in schema.OP_OPTIONS['schedule']:
+                v = schema.Variant(f, tokens=16, options=options)
+                jobs[f'schedule 16 {v.option_bits}'] = v
     output = mirror(program, 'text', list(jobs)).encode()
     done = set()
     for variant in jobs.values():

@@ -42,6 +42,8 @@ typedef struct shape {
   int lse;      // 0 none, 1 natural, 2 base 2
   int no_mask;
   int bounded; // num_pages given
+  int window;  // sliding_window
+  double softcap;
   pattern pattern;
   unsigned long long seed;
 } shape;
@@ -183,18 +185,25 @@ static inline void build_lengths(problem *p, ref_random *random) {
   p->tokens = at;
 }
 
+// The first row that a token of request i sees. Those before it are not due to be read.
+static inline int first_seen(const problem *p, int i) {
+  int first = p->lens[i] - (p->cu[i + 1] - p->cu[i]) + 1 - p->shape.window;
+  return p->shape.window == 0 || first < 0 ? 0 : first > p->lens[i] ? p->lens[i] : first;
+}
+
 static inline void build_cache(problem *p, ref_random *random) {
   const shape *s = &p->shape;
   lathe_decode_args *a = &p->args;
   int size = (int)ref_dtype_size(s->kv), pad = 16 * s->weird, i, k;
   int most = (s->kv_len + s->page_size - 1) / s->page_size; // pages of the longest request
   // Full pages are drawn from `copies` of each page number, so that requests share some; the last
-  // page of each request is its own, with a poisoned tail.
+  // page of each request is its own, with a poisoned tail, and so is under a window the first, with
+  // poisoned rows before it.
   int copies = 16384 / (most * s->page_size + 1) + 1, shared, pages;
   int32_t *order;
   copies = copies > s->batch ? s->batch : copies;
   shared = copies * most;
-  pages = shared + s->batch + 2; // two that nobody uses
+  pages = shared + 2 * s->batch + 2; // two that nobody uses
   order = (int32_t *)malloc(sizeof(int32_t) * (size_t)pages);
   for (i = 0; i < pages; i++)
     order[i] = i;
@@ -225,12 +234,19 @@ static inline void build_cache(problem *p, ref_random *random) {
   }
   for (i = 0; i < s->batch; i++) {
     int length = p->lens[i], used = (length + s->page_size - 1) / s->page_size, page, slot;
+    int first = first_seen(p, i), begin = first / s->page_size;
     int32_t *table = p->tables + i * a->block_table_stride;
-    for (page = 0; page + 1 < used; page++)
+    for (page = begin; page + 1 < used; page++)
       table[page] = order[(int)ref_below(random, copies) * most + page];
-    if (used > 0) {
+    if (begin + 1 < used && first % s->page_size) {
+      table[begin] = order[shared + s->batch + i];
+      for (slot = first % s->page_size; slot < s->page_size; slot++)
+        fill_kv_row(p, table[begin], slot, begin * s->page_size + slot, length, random);
+    }
+    if (used > 0 && begin < used) {
       table[used - 1] = order[shared + i];
-      for (slot = 0; (used - 1) * s->page_size + slot < length; slot++)
+      for (slot = begin == used - 1 ? first % s->page_size : 0;
+           (used - 1) * s->page_size + slot < length; slot++)
         fill_kv_row(p, order[shared + i], slot, (used - 1) * s->page_size + slot, length, random);
     }
   }
@@ -301,6 +317,8 @@ static inline void problem_make(problem *p, const shape *s) {
   d->max_q_len = s->q_len;
   d->max_seq_len = s->max_seq_len ? s->max_seq_len : s->kv_len + (s->weird ? 70 : 1);
   d->mask = s->no_mask ? LATHE_MASK_NONE : LATHE_MASK_CAUSAL;
+  d->sliding_window = s->window;
+  d->logit_softcap = (float)s->softcap;
   d->lse_base = s->lse == 2 ? LATHE_LSE_BASE2 : LATHE_LSE_NATURAL;
 
   a->batch = s->batch;
@@ -354,12 +372,18 @@ static inline const char *problem_name(const problem *p, char *text, size_t size
                                          " early", " alternating", " sunk"};
   static const char *const kinds[] = {"", " uneven", " zeros", " steps"};
   static const char *const bases[] = {"", " lse", " lse2"};
-  snprintf(text, size, "b%d s%d h%d k%d p%d l%d r%d %s/%s/%s%s%s%s%s%s%s%s%s%s seed %llu", s->batch,
-           s->q_len, s->num_heads, s->kv_len, s->page_size, s->l, s->r, lathe_dtype_string(s->q),
-           lathe_dtype_string(s->kv), lathe_dtype_string(s->out), kinds[s->lengths],
-           s->ragged ? " ragged" : "", s->split_q ? " split-q" : "", s->split_kv ? " split-kv" : "",
-           s->weird ? " strided" : "", bases[s->lse], s->no_mask ? " no-mask" : "",
-           s->bounded ? " bounded" : "", patterns[s->pattern], s->seed);
+  char options[64] = "";
+  if (s->window)
+    snprintf(options, sizeof options, " window %d", s->window);
+  if (s->softcap > 0)
+    snprintf(options + strlen(options), sizeof options - strlen(options), " cap %g", s->softcap);
+  snprintf(text, size, "b%d s%d h%d k%d p%d l%d r%d %s/%s/%s%s%s%s%s%s%s%s%s%s%s seed %llu",
+           s->batch, s->q_len, s->num_heads, s->kv_len, s->page_size, s->l, s->r,
+           lathe_dtype_string(s->q), lathe_dtype_string(s->kv), lathe_dtype_string(s->out),
+           kinds[s->lengths], s->ragged ? " ragged" : "", s->split_q ? " split-q" : "",
+           s->split_kv ? " split-kv" : "", s->weird ? " strided" : "", bases[s->lse],
+           s->no_mask ? " no-mask" : "", s->bounded ? " bounded" : "", options,
+           patterns[s->pattern], s->seed);
   return text;
 }
 

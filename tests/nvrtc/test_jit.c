@@ -74,6 +74,53 @@ ParameterizedTest(family_case *f, jit, every_family, .timeout = 600) {
   test_end();
 }
 
+// Each option alone, and all at once, with every cache and row tile.
+static void with_option(lathe_decode_desc *desc, unsigned option) {
+  if (option == LATHEP_OPTION_WINDOW)
+    desc->sliding_window = 100;
+  if (option == LATHEP_OPTION_SOFTCAP)
+    desc->logit_softcap = 30;
+}
+
+ParameterizedTestParameters(jit, every_option) {
+  static unsigned sets[sizeof lathep_option_letters];
+  size_t count = sizeof lathep_option_letters - 1, i;
+  for (i = 0; i < count; i++)
+    sets[i] = 1u << i;
+  sets[count] = (1u << count) - 1;
+  return cr_make_param_array(unsigned, sets, count + 1);
+}
+
+ParameterizedTest(unsigned *set, jit, every_option, .timeout = 600) {
+  static const int heads[] = {16, 32, 128};
+  lathe_context *context;
+  size_t a, h, kv;
+  test_begin_real();
+  context = real_context();
+  for (a = 0; a < 3; a++)
+    for (h = 0; h < 3; h++)
+      for (kv = 0; kv < 2; kv++) {
+        lathe_decode_desc desc = real_desc(BF16, kv ? E4M3 : BF16, BF16, 512, 64, heads[h]);
+        lathep_variant variant, other;
+        char reason[256];
+        unsigned i;
+        if (!known(architectures[a].arch) || (a > 0 && kv != h % 2))
+          continue;
+        for (i = 0; lathep_option_letters[i]; i++)
+          if (*set & 1u << i)
+            with_option(&desc, 1u << i);
+        cr_assert_eq(lathep_desc_options(&desc), *set);
+        cr_assert_eq(lathep_tile_choose(&desc, heads[h], architectures[a].shared_optin, &variant,
+                                        reason, sizeof reason),
+                     LATHE_STATUS_OK, "%s", reason);
+        compile(context, &variant, architectures[a].arch, 0);
+        lathep_variant_schedule(variant.tokens, variant.options, &other);
+        compile(context, &other, architectures[a].arch, 0);
+      }
+  lathe_context_destroy(context);
+  test_end();
+}
+
 typedef struct hopper_case {
   lathep_arch arch;
   lathe_dtype q, out;
@@ -146,7 +193,7 @@ Test(jit, every_schedule) {
   context = real_context();
   for (tokens = 16; tokens <= 64; tokens *= 2)
     for (a = 0; a < sizeof architectures / sizeof architectures[0]; a++) {
-      lathep_variant_schedule(tokens, &variant);
+      lathep_variant_schedule(tokens, 0, &variant);
       if (known(architectures[a].arch))
         compile(context, &variant, architectures[a].arch, 0);
     }

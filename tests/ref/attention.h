@@ -54,16 +54,22 @@ static inline void ref_read_q(const lathe_decode_desc *desc, const lathe_decode_
     row[l + d] = ref_load(desc->q_dtype, pe, at_pe + d);
 }
 
-/* logits -> weights that sum to 1; returns ln(sum(exp(logit))), -inf for none */
-static inline double ref_softmax(double *logits, int64_t count) {
+/* logits first to count - 1 -> weights that sum to 1; returns ln(sum(exp(logit))), -inf for none */
+static inline double ref_softmax(double *logits, int64_t first, int64_t count) {
   double most = -(double)INFINITY, sum = 0;
-  for (int64_t j = 0; j < count; j++)
+  for (int64_t j = first; j < count; j++)
     most = fmax(most, logits[j]);
-  for (int64_t j = 0; j < count; j++)
+  for (int64_t j = first; j < count; j++)
     sum += exp(logits[j] - most);
-  for (int64_t j = 0; j < count; j++)
+  for (int64_t j = first; j < count; j++)
     logits[j] = exp(logits[j] - most) / sum;
   return count ? most + log(sum) : most;
+}
+
+/* a logit under the soft-cap, if there is one */
+static inline double ref_cap(const lathe_decode_desc *desc, double logit) {
+  double cap = (double)desc->logit_softcap;
+  return cap > 0 ? cap * (1 - 2 / (exp(2 * logit / cap) + 1)) : logit;
 }
 
 static inline double ref_lse_in_base(const lathe_decode_desc *desc, double natural) {
@@ -76,18 +82,18 @@ static inline void ref_attend(const lathe_decode_desc *desc, const lathe_decode_
   int64_t l = desc->kv_lora_rank, d = l + desc->qk_rope_head_dim;
   int32_t first, q_len, kv_len;
   ref_request(desc, args, i, &first, &q_len, &kv_len);
-  int64_t count = ref_visible(desc, t, q_len, kv_len);
+  int64_t count = ref_visible(desc, t, q_len, kv_len), start = ref_first(desc, (int32_t)count);
   double *q = (double *)ref_alloc(8 * (size_t)d), *row = (double *)ref_alloc(8 * (size_t)d);
   double *weights = (double *)ref_alloc(8 * (size_t)count);
   ref_read_q(desc, args, (int64_t)first + t, head, q);
-  for (int64_t j = 0; j < count; j++) {
+  for (int64_t j = start; j < count; j++) {
     ref_read_kv(desc, args, i, j, row);
-    weights[j] = (double)args->softmax_scale * ref_dot(q, row, d);
+    weights[j] = ref_cap(desc, (double)args->softmax_scale * ref_dot(q, row, d));
   }
-  *lse = ref_lse_in_base(desc, ref_softmax(weights, count));
+  *lse = ref_lse_in_base(desc, ref_softmax(weights, start, count));
   for (int64_t e = 0; e < l; e++)
     out[e] = 0;
-  for (int64_t j = 0; j < count; j++) {
+  for (int64_t j = start; j < count; j++) {
     ref_read_kv(desc, args, i, j, row);
     for (int64_t e = 0; e < l; e++)
       out[e] += weights[j] * row[e];
@@ -180,7 +186,7 @@ static inline void ref_attend_unabsorbed(const lathe_decode_desc *desc,
   int64_t l = desc->kv_lora_rank, r = desc->qk_rope_head_dim, n = model->n, v = model->v;
   int32_t first, q_len, kv_len;
   ref_request(desc, args, i, &first, &q_len, &kv_len);
-  int64_t count = ref_visible(desc, t, q_len, kv_len);
+  int64_t count = ref_visible(desc, t, q_len, kv_len), start = ref_first(desc, (int32_t)count);
   double *w_uk = ref_head_(model->w_uk, head, n, l), *w_uv = ref_head_(model->w_uv, head, v, l);
   double *q = (double *)ref_alloc(8 * (size_t)(l + r)); /* only its rope part is used */
   double *row = (double *)ref_alloc(8 * (size_t)(l + r));
@@ -190,17 +196,17 @@ static inline void ref_attend_unabsorbed(const lathe_decode_desc *desc,
   ref_read_q(desc, args, (int64_t)first + t, head, q);
   for (int64_t k = 0; k < n; k++)
     q_nope[k] = (double)model->q_nope[(((int64_t)first + t) * model->heads + head) * n + k];
-  for (int64_t j = 0; j < count; j++) {
+  for (int64_t j = start; j < count; j++) {
     ref_read_kv(desc, args, i, j, row);
     ref_project_(w_uk, n, l, row, key);
     ref_project_(w_uv, v, l, row, values + j * v);
-    weights[j] =
-        (double)args->softmax_scale * (ref_dot(q_nope, key, n) + ref_dot(q + l, row + l, r));
+    weights[j] = ref_cap(desc, (double)args->softmax_scale *
+                                   (ref_dot(q_nope, key, n) + ref_dot(q + l, row + l, r)));
   }
-  *lse = ref_lse_in_base(desc, ref_softmax(weights, count));
+  *lse = ref_lse_in_base(desc, ref_softmax(weights, start, count));
   for (int64_t p = 0; p < v; p++)
     out[p] = 0;
-  for (int64_t j = 0; j < count; j++)
+  for (int64_t j = start; j < count; j++)
     for (int64_t p = 0; p < v; p++)
       out[p] += weights[j] * values[j * v + p];
   free(weights);

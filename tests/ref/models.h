@@ -36,6 +36,8 @@ static inline lathe_decode_desc model_desc(const lathe_model *model, int ranks) 
   desc.qk_rope_head_dim = model->qk_rope_head_dim;
   desc.q_dtype = LATHE_DTYPE_BF16;
   desc.kv_dtype = LATHE_DTYPE_BF16;
+  desc.sliding_window = model->sliding_window;
+  desc.logit_softcap = model->logit_softcap;
   return desc;
 }
 

@@ -108,6 +108,12 @@ static inline int32_t ref_visible(const lathe_decode_desc *desc, int32_t t, int3
   return (int32_t)(rows < 0 ? 0 : rows);
 }
 
+/* The first of them: under a window the last `sliding_window` remain. */
+static inline int32_t ref_first(const lathe_decode_desc *desc, int32_t visible) {
+  int64_t first = desc->sliding_window ? (int64_t)visible - desc->sliding_window : 0;
+  return (int32_t)(first < 0 ? 0 : first);
+}
+
 /* Element of the cache that row j of request i starts at, in kv_cache (part 0) or kpe_cache (part
    1); -1 for a row of zeros. */
 static inline int64_t ref_cache_row(const lathe_decode_desc *desc, const lathe_decode_args *args,

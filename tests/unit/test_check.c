@@ -32,6 +32,16 @@ Test(check, desc_defaults) {
   cr_expect_eq(filled.out_dtype, LATHE_DTYPE_BF16);
 }
 
+Test(check, a_window_of_all_rows_is_none) {
+  lathe_decode_desc desc = good_desc(), filled;
+  desc.sliding_window = desc.max_seq_len - 1;
+  lathep_decode_desc_defaults(&desc, &filled);
+  cr_expect_eq(filled.sliding_window, desc.max_seq_len - 1);
+  desc.sliding_window = desc.max_seq_len;
+  lathep_decode_desc_defaults(&desc, &filled);
+  cr_expect_eq(filled.sliding_window, 0);
+}
+
 Test(check, desc_limits_are_allowed) {
   lathe_decode_desc desc = good_desc();
   desc.out_dtype = desc.q_dtype;

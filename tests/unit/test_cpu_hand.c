@@ -121,6 +121,67 @@ Test(cpu_hand, without_mask_every_token_sees_every_row) {
     tiny_expect(&t, token, 0.75, 5, log(4.0));
 }
 
+Test(cpu_hand, window_of_one_is_the_own_row) {
+  tiny t;
+  tiny_make(&t);
+  t.desc.sliding_window = 1;
+  t.seq_len = 2;
+  cpu_run(&t.desc, &t.args);
+  tiny_expect(&t, 0, 1, 4, log(3.0));
+}
+
+Test(cpu_hand, window_moves_with_the_token) {
+  tiny t;
+  tiny_make(&t);
+  t.desc.sliding_window = 2;
+  t.args.q_len = 3;
+  t.seq_len = 3; /* tokens at positions 0, 1 and 2 see rows 0; 0 and 1; 1 and 2 */
+  cpu_run(&t.desc, &t.args);
+  tiny_expect(&t, 0, 0, 8, 0);
+  tiny_expect(&t, 1, 0.75, 5, log(4.0));
+  tiny_expect(&t, 2, 1, 3, log(6.0));
+}
+
+Test(cpu_hand, pages_before_the_window_are_not_read) {
+  tiny t;
+  tiny_make(&t);
+  t.desc.sliding_window = 1;
+  t.table[0] = 0; /* NaN */
+  t.seq_len = 3;
+  cpu_run(&t.desc, &t.args);
+  tiny_expect(&t, 0, 1, 2, log(3.0));
+}
+
+Test(cpu_hand, window_of_all_rows_hides_nothing) {
+  tiny t;
+  tiny_make(&t);
+  t.desc.sliding_window = 3;
+  t.seq_len = 3;
+  cpu_run(&t.desc, &t.args);
+  tiny_expect(&t, 0, 0.85546875, 3.71875, log(7.0));
+}
+
+Test(cpu_hand, softcap) {
+  tiny t;
+  tiny_make(&t);
+  /* tanh(ln 3 / 2) = 1/2, so the logits ln 3 ln 3 under the cap 2 ln 3 become ln 3 */
+  t.args.softmax_scale = (float)(log(3.0) * log(3.0));
+  t.desc.logit_softcap = (float)(2 * log(3.0));
+  t.seq_len = 2;
+  cpu_run(&t.desc, &t.args);
+  tiny_expect(&t, 0, 0.75, 5, log(4.0));
+}
+
+Test(cpu_hand, softcap_of_huge_logits_is_the_cap) {
+  tiny t;
+  tiny_make(&t);
+  t.args.softmax_scale = 1e30f;
+  t.desc.logit_softcap = (float)log(3.0);
+  t.seq_len = 2;
+  cpu_run(&t.desc, &t.args);
+  tiny_expect(&t, 0, 0.75, 5, log(4.0));
+}
+
 Test(cpu_hand, no_rows_give_zero_and_minus_infinity) {
   tiny t;
   tiny_make(&t);

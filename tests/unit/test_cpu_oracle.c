@@ -112,6 +112,35 @@ Test(cpu_oracle, uneven_new_tokens) {
   cpu_check(&options);
 }
 
+Test(cpu_oracle, windows) {
+  static const int windows[] = {1, 2, 7, 8, 9, 16, 33, 69, 70, INT32_MAX};
+  const int32_t q_lens[] = {1, 4, 0, 2, 3, 1}, seq_lens[] = {9, 70, 5, 2, 1, 0};
+  for (size_t i = 0; i < sizeof windows / sizeof windows[0]; i++) {
+    ref_options options = cpu_options();
+    options.desc.sliding_window = windows[i];
+    options.desc.num_heads = 5;
+    options.desc.max_q_len = 4;
+    cpu_check(&options);
+    options.q_lens = q_lens;
+    options.seq_lens = seq_lens;
+    cpu_check(&options);
+  }
+}
+
+Test(cpu_oracle, softcaps) {
+  static const float caps[] = {50, 30, 1, 0.01f};
+  for (size_t i = 0; i < sizeof caps / sizeof caps[0]; i++) {
+    ref_options options = cpu_options();
+    options.desc.logit_softcap = caps[i];
+    options.desc.max_q_len = 2;
+    cpu_check(&options);
+    options.desc.kv_dtype = E4M3;
+    options.kv_scale = 0.37f;
+    options.desc.sliding_window = 9;
+    cpu_check(&options);
+  }
+}
+
 Test(cpu_oracle, fewer_new_tokens_than_planned) {
   ref_options options = cpu_options();
   options.desc.max_q_len = 5;

@@ -176,7 +176,8 @@ Test(hopper, parameter_block) {
                    "#define LATHE_P_TOKENS 64\n"
                    "#define LATHE_P_STAGES 2\n"
                    "#define LATHE_P_PAGE 64\n"
-                   "#define LATHE_P_SHARED_BYTES 225280\n");
+                   "#define LATHE_P_SHARED_BYTES 225280\n"
+                   "#define LATHE_P_OPTIONS 0\n");
 }
 
 // --------------------------------------------------------------------------------------- dispatch
@@ -263,6 +264,24 @@ Test(dispatch, what_hopper_leaves_to_the_portable_kernel) {
   expect_taken(&desc, "decode_sm80_bf16_bf16_l528r64_m");
 }
 
+Test(dispatch, options_go_to_the_portable_kernel) {
+  lathe_decode_desc desc = hopper_desc(512, 64, 128, 64);
+  desc.sliding_window = 100;
+  expect_taken(&desc, "decode_sm80_bf16_bf16_w_l512r64_m64t64s2x1");
+  expect_line("decode_sm90a_bf16_bf16: passed over: sliding_window is 100, and it has no window\n");
+  desc.num_heads = 16;
+  expect_taken(&desc, "decode_sm80_bf16_bf16_w_l512r64_m16t32s2x2");
+  expect_line("decode_sm90_bf16_bf16: passed over: sliding_window is 100, and it has no window\n");
+  desc.logit_softcap = 30;
+  expect_taken(&desc, "decode_sm80_bf16_bf16_wc_l512r64_m16t32s2x2");
+  desc.sliding_window = 0;
+  expect_taken(&desc, "decode_sm80_bf16_bf16_c_l512r64_m16t32s2x2");
+  expect_line("decode_sm90_bf16_bf16: passed over: logit_softcap is 30, and it has no soft-cap\n");
+  desc.logit_softcap = 0;
+  desc.sliding_window = desc.max_seq_len; // hides nothing
+  expect_taken(&desc, "decode_sm90_");
+}
+
 static void expect_portable_on(int major, int minor, int encode, const char *why) {
   lathe_decode_desc desc = hopper_desc(512, 64, 16, 64);
   lathe_context *context = recording_context(major, minor);
@@ -334,6 +353,14 @@ Test(kernel_named, by_family_and_by_full_name) {
   NAMED(9, "decode_sm80_bf16_bf16_l512r64_m32t16s4x1", "decode_sm80_bf16_bf16_l512r64_m32t16s4x1");
 }
 
+Test(kernel_named, with_options) {
+  lathe_decode_desc desc = hopper_desc(512, 64, 16, 64);
+  desc.sliding_window = 100;
+  NAMED(9, "decode_sm80_bf16_bf16", "decode_sm80_bf16_bf16_w_l512r64_m16t32s2x2");
+  NAMED(9, "decode_sm80_bf16_bf16_w_l512r64_m16t32s2x2",
+        "decode_sm80_bf16_bf16_w_l512r64_m16t32s2x2");
+}
+
 static void expect_not_named(int major, const char *kernel, const lathe_decode_desc *desc,
                              const char *words) {
   const char *message = named(major, kernel, desc);
@@ -354,6 +381,10 @@ Test(kernel_named, what_it_cannot_compute_is_refused) {
   expect_not_named(9, "sm90a", &desc,
                    "kv_lora_rank is 576, and it takes multiples of 64, 128 to 512; give");
   desc.kv_lora_rank = 512;
+  desc.sliding_window = 24;
+  expect_not_named(9, "sm90a", &desc, "sliding_window is 24, and it has no window; give");
+  expect_not_named(9, "decode_sm80_bf16_bf16_l512r64_m64t64s2x1", &desc, "no tile of these dims");
+  desc.sliding_window = 0;
   expect_not_named(
       9, "decode_sm90a_bf16_bf16_l512r64_m64t64s2p64", &desc,
       "for this desc it is decode_sm90a_bf16_bf16_l512r64_m64t64s2p16; give that name, or");

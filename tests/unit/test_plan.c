@@ -465,6 +465,24 @@ Test(run, params_of_everything_else) {
   end_step(s);
 }
 
+Test(run, params_of_options) {
+  lathe_decode_desc desc = good_desc();
+  lathe_decode_args args = good_args();
+  lathe_context *context = recording_context(9, 0);
+  lathe_decode_plan *plan;
+  const struct lathep_decode_params *p = &recorded.launches[0].params;
+  desc.sliding_window = 7;
+  desc.logit_softcap = 30;
+  plan = recorded_plan(context, &desc);
+  recorded.current = PLAN_CONTEXT;
+  cr_assert_eq(lathe_decode_run(plan, &args, NULL), LATHE_STATUS_OK);
+  cr_expect_eq(p->window, 7);
+  cr_expect_float_eq(p->cap_log2, 30 / log(2.0), 1e-5);
+  cr_expect_float_eq(p->cap_inverse, log(2.0) / 30, 1e-8);
+  lathe_decode_plan_destroy(plan);
+  lathe_context_destroy(context);
+}
+
 Test(run, workspace_of_exactly_its_size) {
   lathe_decode_desc desc = good_desc();
   lathe_decode_args args = good_args();

@@ -33,6 +33,7 @@ static const machine NAMED = {0, 9, 0, 232448, "sm90a"};
   X(TOO_SMALL, "max_q_len", -2, EVERY, d->max_q_len = -2, "1 or more")                             \
   X(TOO_SMALL, "max_seq_len", INT32_MIN, EVERY, d->max_seq_len = INT32_MIN, "1 or more")           \
   X(TOO_SMALL, "num_sms", -1, EVERY, d->num_sms = -1, "0 or more")                                 \
+  X(TOO_SMALL, "sliding_window", -1, EVERY, d->sliding_window = -1, "0 or more")                   \
   X(TOO_SMALL, "split_len", -64, EVERY, d->split_len = -64, "0 or more")                           \
   X(TOO_LARGE, "kv_lora_rank", INT32_MAX, EVERY, d->kv_lora_rank = INT32_MAX, "at most")           \
   X(TOO_LARGE, "page_size", INT32_MAX, EVERY, d->page_size = INT32_MAX, "at most")                 \
@@ -45,6 +46,9 @@ static const machine NAMED = {0, 9, 0, 232448, "sm90a"};
   X(OUT_DTYPE, "out_dtype", LATHE_DTYPE_F32, EVERY, d->out_dtype = LATHE_DTYPE_F32, "f16 or bf16") \
   X(TOO_MANY_ROWS, "num_heads", 1 << 20, EVERY, (d->num_heads = 1 << 20, d->max_q_len = 2048),     \
     "1048576 x 2048")                                                                              \
+  X(WINDOW_MASK, "sliding_window", 64, EVERY, (d->sliding_window = 64, d->mask = LATHE_MASK_NONE), \
+    "LATHE_MASK_CAUSAL")                                                                           \
+  X(SOFTCAP, "logit_softcap", -50, EVERY, d->logit_softcap = -50.0f, "1e-30 to 1e30")              \
   X(SPLIT_BATCH, "max_batch", 1025, H100, (d->split_len = 64, d->max_batch = 1025), "1024 requests") \
   X(SPLIT_PARTS, "split_len", 64, H100,                                                            \
     (d->split_len = 64, d->max_batch = 1024, d->max_seq_len = 1 << 28), "a greater split_len")     \
@@ -52,7 +56,7 @@ static const machine NAMED = {0, 9, 0, 232448, "sm90a"};
   X(REGISTERS, "kv_lora_rank", 2048, H100, d->kv_lora_rank = 2048, "accumulator registers")        \
   X(SHARED_MEMORY, "qk_rope_head_dim", 8192, H100, d->qk_rope_head_dim = 8192, "of shared memory") \
   X(SHARED_MEMORY, "kv_lora_rank", 512, TINY, d->kv_lora_rank = 512, "of 15360 bytes of shared")   \
-  X(NAMED_KERNEL, "", 0, NAMED, d->page_size = 4, "unset LATHE_KERNEL")                            \
+  X(NAMED_KERNEL, "", 0, NAMED, d->kv_lora_rank = 576, "unset LATHE_KERNEL")                       \
   X(NAMED_KERNEL, "", 0, NAMED, d->kv_dtype = LATHE_DTYPE_E4M3, "LATHE_KERNEL is \"sm90a\"")
 // clang-format on
 

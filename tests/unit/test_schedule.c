@@ -279,6 +279,52 @@ Test(schedule, a_right_one_of_uneven_q_lens_passes) {
   end_step(s);
 }
 
+// Tokens 0 and 1 see rows 255 to 319 of request 0, hence three blocks of its ten; 35 to 99 of
+// request 2, three of four.
+Test(schedule, of_a_window_counts_the_blocks_that_it_touches) {
+  lathe_decode_desc desc = small_desc(0);
+  lathe_decode_args args = small_args();
+  written w = right;
+  step s;
+  desc.sliding_window = 64;
+  s.context = recording_context(9, 0);
+  s.plan = recorded_plan(s.context, &desc);
+  recorded.current = PLAN_CONTEXT;
+  cr_assert_eq(s.plan->choice.groups, GROUPS);
+  args.scheduled = 1;
+  w.cuts[0][1][1] = w.cuts[1][0][1] = 2;
+  OK(validate_written(s, &args, &w));
+  w.cuts[0][1][1] = w.cuts[1][0][1] = 3;
+  expect_refused(validate_written(s, &args, &w), LATHE_STATUS_CHECK_FAILED,
+                 "where the work ends of group 0 are 0, 3, 1, 0;");
+  args.scheduled = 0; // entries of pages that the window does not touch may be anything
+  tables[0] = tables[1] = tables[2] = -1;
+  OK(validate_written(s, &args, &w));
+  tables[3] = -1;
+  expect_refused(validate_written(s, &args, &w), LATHE_STATUS_CHECK_FAILED,
+                 "block_tables[0][3] is -1; request 0 has 320 rows, so its entries 3 to 4");
+  end_step(s);
+}
+
+Test(schedule, of_a_window_is_a_kernel_of_its_own) {
+  lathe_decode_desc desc = small_desc(0);
+  lathe_decode_args args = small_args();
+  lathe_decode_plan_info info;
+  step s;
+  desc.sliding_window = 64;
+  s.context = recording_context(9, 0);
+  s.plan = recorded_plan(s.context, &desc);
+  recorded.current = PLAN_CONTEXT;
+  OK(lathe_decode_plan_get_info(s.plan, &info));
+  cr_expect_str_eq(info.kernel, "decode_sm80_bf16_bf16_w_l32r16_m16t32s4x3");
+  cr_expect_str_eq(info.schedule_kernel, "schedule_sm80_w_t32");
+  OK(lathe_decode_schedule(s.plan, &args, SOME_STREAM));
+  cr_expect_eq(recorded.launches[0].params.window, 64);
+  OK(lathe_decode_run(s.plan, &args, SOME_STREAM));
+  cr_expect_eq(recorded.launches[1].params.window, 64);
+  end_step(s);
+}
+
 #define WRONG(name, split_len, base, change, words)                                                \
   Test(wrong_schedule, name) {                                                                     \
     written w = base;                                                                              \

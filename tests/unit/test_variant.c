@@ -83,7 +83,8 @@ Test(variant, merge) {
   cr_expect_str_eq(text, "merge_sm80_f16");
   lathep_variant_params(&v, text, sizeof text);
   cr_expect_str_eq(text, "#define LATHE_P_KERNEL lathe_merge_sm80_f16_l320\n"
-                         "#define LATHE_P_L 320\n");
+                         "#define LATHE_P_L 320\n"
+                         "#define LATHE_P_OPTIONS 0\n");
 }
 
 Test(variant, parameter_block) {
@@ -100,10 +101,32 @@ Test(variant, parameter_block) {
                          "#define LATHE_P_TOKENS 32\n"
                          "#define LATHE_P_STAGES 2\n"
                          "#define LATHE_P_CTAS 2\n"
-                         "#define LATHE_P_SHARED_BYTES 93952\n");
+                         "#define LATHE_P_SHARED_BYTES 93952\n"
+                         "#define LATHE_P_OPTIONS 0\n");
   cr_expect_eq(length, strlen(text));
   cr_expect_eq(lathep_variant_params(&v, cut, sizeof cut), length, "the length of the whole text");
   cr_expect_eq(strlen(cut), sizeof cut - 1);
+}
+
+Test(variant, options_are_in_name_and_block) {
+  char text[512];
+  lathe_decode_desc desc = make_desc(LATHE_DTYPE_BF16, LATHE_DTYPE_BF16, LATHE_DTYPE_F16, 512, 64);
+  lathep_variant v, schedule;
+  desc.sliding_window = 4096;
+  cr_assert_eq(choose(&desc, 16, SM90, &v), LATHE_STATUS_OK);
+  lathep_variant_name(&v, text, sizeof text);
+  cr_expect_str_eq(text, "decode_sm80_bf16_bf16_of16_w_l512r64_m16t32s2x2");
+  lathep_variant_family(&v, text, sizeof text);
+  cr_expect_str_eq(text, "decode_sm80_bf16_bf16_of16");
+  lathep_variant_params(&v, text, sizeof text);
+  cr_expect(strstr(text, "\n#define LATHE_P_OPTIONS 1\n"), "%s", text);
+  desc.logit_softcap = 50;
+  cr_assert_eq(choose(&desc, 16, SM90, &v), LATHE_STATUS_OK);
+  lathep_variant_name(&v, text, sizeof text);
+  cr_expect_str_eq(text, "decode_sm80_bf16_bf16_of16_wc_l512r64_m16t32s2x2");
+  lathep_variant_schedule(32, v.options, &schedule);
+  lathep_variant_name(&schedule, text, sizeof text);
+  cr_expect_str_eq(text, "schedule_sm80_w_t32");
 }
 
 Test(variant, row_stride_by_hand) {

@@ -203,6 +203,12 @@ LATHEP_FN lathe_status lathep_check_scales(const lathe_decode_desc *desc, lathe_
                        "lathe_decode_args.softmax_scale x kv_scale is %g x %g, too large for a "
                        "float; give the scale of the stored values",
                        (double)args->softmax_scale, (double)args->kv_scale);
+  if (desc->logit_softcap != 0.0f &&
+      !isfinite(args->softmax_scale * args->kv_scale * 2.0f / desc->logit_softcap))
+    return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
+                       "lathe_decode_args.softmax_scale is %g, too large for a logit_softcap of "
+                       "%g; give the scale of logits that are capped",
+                       (double)args->softmax_scale, (double)desc->logit_softcap);
   return LATHE_STATUS_OK;
 }
 

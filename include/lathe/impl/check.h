@@ -17,6 +17,9 @@ LATHEP_FN void lathep_decode_desc_defaults(const lathe_decode_desc *desc,
     filled->out_dtype = filled->q_dtype;
   if (filled->max_q_len == 0)
     filled->max_q_len = 1;
+  if (filled->mask == LATHE_MASK_CAUSAL && filled->max_seq_len > 0 &&
+      filled->sliding_window >= filled->max_seq_len)
+    filled->sliding_window = 0; // hides nothing
 }
 
 LATHEP_FN lathe_status lathep_check_size(const char *field, int32_t value, int32_t least,
@@ -96,6 +99,21 @@ LATHEP_FN lathe_status lathep_check_split_len(const lathe_decode_desc *desc) {
   return LATHE_STATUS_OK;
 }
 
+// Takes a desc whose mask has been checked.
+LATHEP_FN lathe_status lathep_check_options(const lathe_decode_desc *desc) {
+  const float cap = desc->logit_softcap;
+  if (desc->sliding_window && desc->mask != LATHE_MASK_CAUSAL)
+    return lathep_refuse(LATHE_REASON_WINDOW_MASK, "sliding_window", desc->sliding_window,
+                         "lathe_decode_desc.sliding_window is %d with LATHE_MASK_NONE; give "
+                         "LATHE_MASK_CAUSAL, since a window ends at the token's own position, or 0",
+                         (int)desc->sliding_window);
+  if (cap != 0.0f && !(cap >= 1e-30f && cap <= 1e30f))
+    return lathep_refuse(
+        LATHE_REASON_SOFTCAP, "logit_softcap", cap >= -1e18f && cap <= 1e18f ? (int64_t)cap : 0,
+        "lathe_decode_desc.logit_softcap is %g; give 1e-30 to 1e30, or 0 for none", (double)cap);
+  return LATHE_STATUS_OK;
+}
+
 // Everything about a desc that does not depend on the device's limits: dispatch.h has those. Takes
 // a desc whose defaults are filled in.
 LATHEP_FN lathe_status lathep_decode_desc_check(const lathe_decode_desc *desc,
@@ -128,6 +146,9 @@ LATHEP_FN lathe_status lathep_decode_desc_check(const lathe_decode_desc *desc,
   if (!status)
     status = lathep_check_split_len(desc);
   if (!status)
+    status = lathep_check_size("sliding_window", desc->sliding_window, 0, most,
+                               "the positions that a token sees, its own included (0: all)");
+  if (!status)
     status = lathep_check_dtypes(desc);
   if (status)
     return status;
@@ -136,6 +157,9 @@ LATHEP_FN lathe_status lathep_decode_desc_check(const lathe_decode_desc *desc,
                          "lathe_decode_desc.mask is %d, which is no lathe_mask; give "
                          "LATHE_MASK_CAUSAL or LATHE_MASK_NONE",
                          (int)desc->mask);
+  status = lathep_check_options(desc);
+  if (status)
+    return status;
   if (desc->lse_base != LATHE_LSE_NATURAL && desc->lse_base != LATHE_LSE_BASE2)
     return lathep_refuse(LATHE_REASON_UNKNOWN_VALUE, "lse_base", desc->lse_base,
                          "lathe_decode_desc.lse_base is %d, which is no lathe_lse_base; give "

@@ -32,8 +32,8 @@ typedef struct lathep_cpu_worker {
 // One (token, head) row on its way through the cache.
 typedef struct lathep_cpu_row {
   int64_t token, head;
-  int64_t visible;  // cache rows it sees
-  double most, sum; // largest logit so far; sum of exp(z - most)
+  int64_t first, visible; // it sees the cache rows from first on and before visible
+  double most, sum;       // largest logit so far; sum of exp(z - most)
 } lathep_cpu_row;
 
 typedef struct lathep_cpu_request {
@@ -120,19 +120,22 @@ LATHEP_FN void lathep_cpu_add(double *__restrict sum, double factor, const doubl
       sum[d + lane] += factor * v[d + lane];
 }
 
-// Takes `count` cache rows into one row's running softmax: what was summed under a smaller largest
-// logit is scaled down first.
+// Takes the converted cache rows from `first` on and before `end` into one row's running softmax:
+// what was summed under a smaller largest logit is scaled down first.
 LATHEP_FN void lathep_cpu_attend(const lathep_cpu_worker *worker, lathep_cpu_row *row,
-                                 const double *q, double *acc, int64_t count) {
+                                 const double *q, double *acc, int64_t first, int64_t end) {
   const lathe_decode_args *args = worker->job->args;
   const double scale = (double)args->softmax_scale * (double)args->kv_scale;
+  const double cap = (double)worker->job->desc->logit_softcap;
   const int64_t padded = worker->job->padded;
   const int64_t l =
       lathep_ceil_div(worker->job->desc->kv_lora_rank, LATHEP_CPU_LANES) * LATHEP_CPU_LANES;
   double logits[LATHEP_CPU_TOKENS], most = row->most, rescale, weight;
   int64_t j, d;
-  for (j = 0; j < count; j++) {
+  for (j = first; j < end; j++) {
     logits[j] = scale * lathep_cpu_dot(q, worker->kv + j * padded, padded);
+    if (cap > 0)
+      logits[j] = cap * tanh(logits[j] / cap);
     if (logits[j] > most)
       most = logits[j];
   }
@@ -143,7 +146,7 @@ LATHEP_FN void lathep_cpu_attend(const lathep_cpu_worker *worker, lathep_cpu_row
       acc[d] *= rescale;
     row->most = most;
   }
-  for (j = 0; j < count; j++) {
+  for (j = first; j < end; j++) {
     weight = exp(logits[j] - most);
     row->sum += weight;
     lathep_cpu_add(acc, weight, worker->kv + j * padded, l);
@@ -197,7 +200,7 @@ LATHEP_FN void lathep_cpu_block(const lathep_cpu_worker *worker, int64_t i, int6
   const int64_t padded = worker->job->padded, first = block * LATHEP_CPU_ROWS;
   const int64_t count = lathep_clamp(request.q_len * desc->num_heads - first, 0, LATHEP_CPU_ROWS);
   lathep_cpu_row rows[LATHEP_CPU_ROWS];
-  int64_t n, j, rows_here, t, most_visible = 0;
+  int64_t n, j, rows_here, t, least_first = request.kv_len, most_visible = 0;
   for (n = 0; n < count; n++) {
     t = (first + n) / desc->num_heads;
     rows[n].token = request.first_token + t;
@@ -205,16 +208,22 @@ LATHEP_FN void lathep_cpu_block(const lathep_cpu_worker *worker, int64_t i, int6
     rows[n].visible = request.kv_len;
     if (desc->mask == LATHE_MASK_CAUSAL)
       rows[n].visible = lathep_clamp(request.kv_len - request.q_len + t + 1, 0, request.kv_len);
+    rows[n].first = 0;
+    if (desc->sliding_window && rows[n].visible > desc->sliding_window)
+      rows[n].first = rows[n].visible - desc->sliding_window;
+    if (rows[n].first < least_first)
+      least_first = rows[n].first;
     if (rows[n].visible > most_visible)
       most_visible = rows[n].visible;
     lathep_cpu_start(worker, &rows[n], worker->q + n * padded, worker->acc + n * padded);
   }
-  for (j = 0; j < most_visible; j += LATHEP_CPU_TOKENS) {
+  for (j = least_first; j < most_visible; j += LATHEP_CPU_TOKENS) {
     rows_here = lathep_clamp(most_visible - j, 0, LATHEP_CPU_TOKENS);
     for (n = 0; n < rows_here; n++)
       lathep_cpu_load_kv(desc, args, i, j + n, worker->kv + n * padded);
     for (n = 0; n < count; n++)
       lathep_cpu_attend(worker, &rows[n], worker->q + n * padded, worker->acc + n * padded,
+                        lathep_clamp(rows[n].first - j, 0, rows_here),
                         lathep_clamp(rows[n].visible - j, 0, rows_here));
   }
   for (n = 0; n < count; n++)

@@ -225,7 +225,7 @@ LATHEP_FN lathe_status lathep_choice_launch(const lathep_device *device,
                            choice->partial_lse_bytes + 2 * choice->split_table_bytes +
                            choice->schedule_bytes;
   lathep_variant_merge(desc->out_dtype, desc->kv_lora_rank, &choice->merge);
-  lathep_variant_schedule(v->tokens, &choice->schedule);
+  lathep_variant_schedule(v->tokens, v->options, &choice->schedule);
   return LATHE_STATUS_OK;
 }
 
@@ -234,10 +234,15 @@ LATHEP_FN lathe_status lathep_choice_launch(const lathep_device *device,
 LATHEP_FN int lathep_kernel_named(const char *wanted, lathep_arch arch, const char *family,
                                   const char **only) {
   const size_t length = strlen(family);
+  size_t options = 0;
   *only = NULL;
   if (!strcmp(wanted, lathep_arch_words[arch]) || !strcmp(wanted, family))
     return 1;
-  if (strncmp(wanted, family, length) || strncmp(wanted + length, "_l", 2))
+  if (strncmp(wanted, family, length))
+    return 0;
+  if (wanted[length] == '_')
+    options = strspn(wanted + length + 1, lathep_option_letters);
+  if (strncmp(wanted + length + (options ? options + 1 : 0), "_l", 2))
     return 0;
   *only = wanted;
   return 1;

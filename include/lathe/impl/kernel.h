@@ -185,17 +185,21 @@ LATHEP_FN int lathep_kernel_from_table(const lathe_context *context, const lathe
 LATHEP_FN lathe_status lathep_kernel_jit_disabled(const lathe_context *context,
                                                   const lathep_variant *variant,
                                                   const lathep_kernel *kernel) {
-  char family[64], row[256], pages[32] = "";
+  char family[64], row[256], pages[32] = "", word[16], options[32] = "";
   lathep_variant_family(variant, family, sizeof family);
   if (variant->page)
     lathep_print(pages, sizeof pages, ", pages = [%d]", variant->page);
+  lathep_options_word(variant->options, word, sizeof word);
+  if (word[0])
+    lathep_print(options, sizeof options, ", options = [\"%s\"]", word);
   if (variant->op == LATHEP_OP_SCHEDULE)
-    lathep_print(row, sizeof row, "families = [\"%s\"], tokens = [%d]", family, variant->tokens);
+    lathep_print(row, sizeof row, "families = [\"%s\"], tokens = [%d]%s", family, variant->tokens,
+                 options);
   else if (variant->op == LATHEP_OP_MERGE)
-    lathep_print(row, sizeof row, "families = [\"%s\"], l = %d", family, variant->l);
+    lathep_print(row, sizeof row, "families = [\"%s\"], l = %d%s", family, variant->l, options);
   else
-    lathep_print(row, sizeof row, "families = [\"%s\"], l = %d, r = %d, rows = [%d]%s", family,
-                 variant->l, variant->r, variant->rows, pages);
+    lathep_print(row, sizeof row, "families = [\"%s\"], l = %d, r = %d, rows = [%d]%s%s", family,
+                 variant->l, variant->r, variant->rows, pages, options);
   return lathep_fail(LATHE_STATUS_JIT_DISABLED,
                      "kernel %s is in no table and no cache, and %s forbids to compile it; add to "
                      "codegen/variants.toml a [[variant]] with %s, or allow compilation%s",

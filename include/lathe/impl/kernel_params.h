@@ -41,4 +41,7 @@ struct lathep_decode_params {
   float scale_log2;          // softmax_scale * kv_scale * log2(e)
   float out_scale;           // kv_scale: what V is multiplied by
   float lse_scale;           // ln(2) for a natural lse, 1 for base 2
+  int window;                // rows that a token sees at most, its own the last
+  float cap_log2;            // logit_softcap * log2(e)
+  float cap_inverse;         // 1 / cap_log2
 };

@@ -21,6 +21,10 @@
   X(OUT_DTYPE, UNSUPPORTED, "out_dtype is neither f16 nor bf16", "give f16, bf16 or 0")            \
   X(TOO_MANY_ROWS, UNSUPPORTED, "num_heads x max_q_len is more than 2^30",                         \
     "give fewer heads or fewer tokens")                                                            \
+  X(WINDOW_MASK, UNSUPPORTED, "sliding_window with LATHE_MASK_NONE",                               \
+    "give LATHE_MASK_CAUSAL, or a sliding_window of 0")                                            \
+  X(SOFTCAP, INVALID_ARGUMENT, "logit_softcap is no finite positive number of float's range",      \
+    "give 1e-30 to 1e30, or 0 for none")                                                           \
   X(SPLIT_BATCH, UNSUPPORTED, "on CUDA max_batch is more than 1024 with a split_len",              \
     "give 1024 requests at most, or a split_len of 0")                                             \
   X(SPLIT_PARTS, UNSUPPORTED, "split_len cuts into more parts than a workspace can hold",          \

@@ -71,21 +71,37 @@ LATHEP_FN lathe_status lathep_validate_lengths(const lathe_decode_desc *desc,
   return LATHE_STATUS_OK;
 }
 
+// The first row of request i that one of its tokens sees: not 0 under a window.
+LATHEP_FN int32_t lathep_first_row(const lathe_decode_desc *desc, const lathe_decode_args *args,
+                                   const int32_t *lens, const int32_t *cu, int32_t i) {
+  const int32_t tokens = args->cu_q_lens ? cu[i + 1] - cu[i] : args->q_len;
+  const int64_t first = (int64_t)lens[i] - tokens + 1 - desc->sliding_window;
+  return desc->sliding_window && first > 0 ? (int32_t)(first < lens[i] ? first : lens[i]) : 0;
+}
+
+// Blocks of `tokens` rows that a request's work consists of.
+LATHEP_FN int32_t lathep_request_blocks(const lathe_decode_desc *desc,
+                                        const lathe_decode_args *args, const int32_t *lens,
+                                        const int32_t *cu, int tokens, int32_t i) {
+  return (int32_t)lathep_ceil_div(lens[i], tokens) -
+         lathep_first_row(desc, args, lens, cu, i) / tokens;
+}
+
 LATHEP_FN lathe_status lathep_validate_tables(const lathe_decode_desc *desc,
                                               const lathe_decode_args *args, const int32_t *lens,
-                                              const int32_t *pages) {
+                                              const int32_t *cu, const int32_t *pages) {
   int64_t most = args->num_pages ? args->num_pages : (int64_t)INT32_MAX + 1;
   int32_t i;
   for (i = 0; i < args->batch; i++) {
-    int64_t count = lathep_ceil_div(lens[i], desc->page_size), p;
-    for (p = 0; p < count; p++)
-      if (pages[p] < 0 || pages[p] >= most)
+    int64_t first = lathep_first_row(desc, args, lens, cu, i) / desc->page_size, p;
+    int64_t count = lathep_ceil_div(lens[i], desc->page_size);
+    for (p = first; p < count; p++, pages++)
+      if (*pages < 0 || *pages >= most)
         return lathep_fail(LATHE_STATUS_CHECK_FAILED,
-                           "block_tables[%d][%lld] is %d; request %d has %d rows, so its entries 0 "
-                           "to %lld must name pages 0 to %lld (num_pages)",
-                           (int)i, (long long)p, (int)pages[p], (int)i, (int)lens[i],
-                           (long long)count - 1, (long long)most - 1);
-    pages += count;
+                           "block_tables[%d][%lld] is %d; request %d has %d rows, so its entries "
+                           "%lld to %lld must name pages 0 to %lld (num_pages)",
+                           (int)i, (long long)p, (int)*pages, (int)i, (int)lens[i],
+                           (long long)first, (long long)count - 1, (long long)most - 1);
   }
   return LATHE_STATUS_OK;
 }
@@ -102,8 +118,8 @@ LATHEP_FN lathe_status lathep_schedule_bad(int group, const char *what, const in
 
 // Each group begins where the one before ends, at a block that its request has, the first with the
 // first request and the last at the end.
-LATHEP_FN lathe_status lathep_validate_cuts(const struct lathep_decode_params *p, int tokens,
-                                            const int32_t *lens, const int32_t *cuts) {
+LATHEP_FN lathe_status lathep_validate_cuts(const struct lathep_decode_params *p,
+                                            const int32_t *blocks, const int32_t *cuts) {
   static const int32_t start[4] = {0, 0, 0, 0};
   const int32_t *at = start;
   int g;
@@ -113,7 +129,7 @@ LATHEP_FN lathe_status lathep_validate_cuts(const struct lathep_decode_params *p
     if (from[0] != at[0] || from[1] != at[1])
       return lathep_schedule_bad(g, "request, block, parts and rest where the work begins", from);
     if (to[0] < from[0] || to[0] > p->batch || to[1] < 0 || (to[0] == from[0] && to[1] < from[1]) ||
-        (to[1] > 0 && (to[0] == p->batch || to[1] >= lathep_ceil_div(lens[to[0]], tokens))) ||
+        (to[1] > 0 && (to[0] == p->batch || to[1] >= blocks[to[0]])) ||
         (p->split_blocks && to[1] % p->split_blocks) || (last && to[0] != p->batch))
       return lathep_schedule_bad(g, "request, block, parts and rest where the work ends", to);
     at = to;
@@ -133,15 +149,15 @@ LATHEP_FN int lathep_parts_from(const int32_t *cuts, int group) {
   return parts;
 }
 
-LATHEP_FN lathe_status lathep_validate_splits(const struct lathep_decode_params *p, int tokens,
-                                              const int32_t *lens, const int32_t *cu,
+LATHEP_FN lathe_status lathep_validate_splits(const struct lathep_decode_params *p,
+                                              const int32_t *blocks, const int32_t *cu,
                                               const int32_t *cuts, const int32_t *splits) {
   int s;
   for (s = 0; s < p->splits; s++) {
     const int32_t *row = splits + LATHEP_SPLIT_INTS * s;
     int request = s, parts;
     if (p->split_blocks) {
-      parts = (int)lathep_ceil_div(lathep_ceil_div(lens[s], tokens), p->split_blocks);
+      parts = (int)lathep_ceil_div(blocks[s], p->split_blocks);
     } else {
       parts = lathep_parts_from(cuts, s);
       request = cuts[LATHEP_SCHEDULE_INTS * s + 4];
@@ -160,31 +176,33 @@ LATHEP_FN lathe_status lathep_validate_schedule(const lathe_decode_plan *plan,
                                                 const lathe_decode_args *args, const int32_t *lens,
                                                 const int32_t *cu, lathe_stream stream) {
   const lathe_context *context = plan->context;
-  const int tokens = plan->choice.decode.tokens;
   struct lathep_decode_params p;
   int64_t cuts_length, splits_length;
-  int32_t *cuts, *splits;
+  int32_t *cuts, *splits, *blocks, i;
   lathe_status status;
   lathep_decode_params_fill(plan, args, &p);
   cuts_length = (int64_t)p.groups * LATHEP_SCHEDULE_INTS;
   splits_length = (int64_t)p.splits * LATHEP_SPLIT_INTS;
   cuts = (int32_t *)lathep_alloc(&context->allocator,
-                                 (size_t)(cuts_length + splits_length) * sizeof(int32_t));
+                                 (size_t)(cuts_length + splits_length + p.batch) * sizeof(int32_t));
   if (!cuts)
     return lathep_fail(LATHE_STATUS_OUT_OF_MEMORY,
                        "lathe_allocator.alloc returned null for a schedule of %d groups; give it "
                        "memory, or switch LATHE_CHECK off",
                        p.groups);
   splits = cuts + cuts_length;
+  blocks = splits + splits_length;
+  for (i = 0; i < p.batch; i++)
+    blocks[i] = lathep_request_blocks(&plan->desc, args, lens, cu, plan->choice.decode.tokens, i);
   status = lathep_fetch(context, "workspace", p.schedule, cuts_length, cuts, stream);
   if (!status)
     status = lathep_fetch(context, "workspace", p.split_table, splits_length, splits, stream);
   if (!status)
     status = lathep_fetched(context, "workspace", stream);
   if (!status)
-    status = lathep_validate_cuts(&p, tokens, lens, cuts);
+    status = lathep_validate_cuts(&p, blocks, cuts);
   if (!status)
-    status = lathep_validate_splits(&p, tokens, lens, cu, cuts, splits);
+    status = lathep_validate_splits(&p, blocks, cu, cuts, splits);
   lathep_free(&context->allocator, cuts);
   return status;
 }
@@ -195,7 +213,8 @@ LATHEP_FN lathe_status lathep_validate_schedule(const lathe_decode_plan *plan,
 // caller frees.
 LATHEP_FN lathe_status lathep_fetch_tables(const lathe_decode_plan *plan,
                                            const lathe_decode_args *args, const int32_t *lens,
-                                           int32_t **tables, lathe_stream stream) {
+                                           const int32_t *cu, int32_t **tables,
+                                           lathe_stream stream) {
   const int32_t page_size = plan->desc.page_size;
   lathe_status status = LATHE_STATUS_OK;
   int64_t total = 0, done = 0;
@@ -210,10 +229,11 @@ LATHEP_FN lathe_status lathep_fetch_tables(const lathe_decode_plan *plan,
                        "fewer requests at once",
                        (long long)total);
   for (i = 0; i < args->batch && !status; i++) {
-    int64_t count = lathep_ceil_div(lens[i], page_size);
+    int64_t first = lathep_first_row(&plan->desc, args, lens, cu, i) / page_size;
+    int64_t count = lathep_ceil_div(lens[i], page_size) - first;
     status = lathep_fetch(plan->context, "block_tables",
-                          args->block_tables + i * args->block_table_stride, count, *tables + done,
-                          stream);
+                          args->block_tables + i * args->block_table_stride + first, count,
+                          *tables + done, stream);
     done += count;
   }
   return status ? status : lathep_fetched(plan->context, "block_tables", stream);
@@ -251,9 +271,9 @@ LATHEP_FN lathe_status lathep_decode_validate(lathe_decode_plan *plan,
   if (!status && args->scheduled && context->backend != LATHE_BACKEND_CPU)
     status = lathep_validate_schedule(plan, args, lens, cu, stream);
   if (!status)
-    status = lathep_fetch_tables(plan, args, lens, &tables, stream);
+    status = lathep_fetch_tables(plan, args, lens, cu, &tables, stream);
   if (!status)
-    status = lathep_validate_tables(&plan->desc, args, lens, tables);
+    status = lathep_validate_tables(&plan->desc, args, lens, cu, tables);
   lathep_free(&context->allocator, tables);
   lathep_free(&context->allocator, lens);
   return status;

@@ -4,6 +4,15 @@
 // grammar) and its parameter block. codegen/ makes the same texts, and a test holds the two
 // together.
 
+// What a kernel does besides attention as it is: bits of LATHE_P_OPTIONS, and their letters in
+// names, in this order. templates/parts/options.cuh.j2 has the same bits.
+enum {
+  LATHEP_OPTION_WINDOW = 1,  // w: desc.sliding_window
+  LATHEP_OPTION_SOFTCAP = 2, // c: desc.logit_softcap
+  LATHEP_SCHEDULE_OPTIONS = LATHEP_OPTION_WINDOW
+};
+static const char lathep_option_letters[] = "wc";
+
 typedef enum lathep_op { LATHEP_OP_DECODE, LATHEP_OP_MERGE, LATHEP_OP_SCHEDULE } lathep_op;
 
 // What a kernel is written for; its word in names.
@@ -25,6 +34,7 @@ typedef struct lathep_variant {
   lathep_arch arch;       // merge, schedule: sm80
   lathe_dtype q, kv, out; // merge: out alone; schedule: none
   int l, r;               // merge: l alone; schedule: neither
+  unsigned options;       // LATHEP_OPTION_... bits that the kernel knows
   int rows;               // (token, head) rows of a block's tile
   int tokens;             // KV rows of a step; merge: 0
   int stages;             // of the ring in shared memory
@@ -75,10 +85,24 @@ LATHEP_FN void lathep_variant_family(const lathep_variant *v, char *text, size_t
     lathep_print(text, size, "decode_%s_%s_%s_o%s", arch, q, kv, out);
 }
 
+// The letters of options; "" for none.
+LATHEP_FN void lathep_options_word(unsigned options, char *text, size_t size) {
+  size_t length = 0, i;
+  for (i = 0; lathep_option_letters[i] && length + 1 < size; i++)
+    if (options & 1u << i)
+      text[length++] = lathep_option_letters[i];
+  text[length] = '\0';
+}
+
 // The full name. The kernel's symbol is this with "lathe_" before it.
 LATHEP_FN void lathep_variant_name(const lathep_variant *v, char *text, size_t size) {
-  char family[64];
+  char family[64], word[16];
+  size_t length;
   lathep_variant_family(v, family, sizeof family);
+  lathep_options_word(v->options, word, sizeof word);
+  length = strlen(family);
+  if (word[0])
+    lathep_print(family + length, sizeof family - length, "_%s", word);
   if (v->op == LATHEP_OP_SCHEDULE)
     lathep_print(text, size, "%s_t%d", family, v->tokens);
   else if (v->op == LATHEP_OP_MERGE)
@@ -96,13 +120,15 @@ LATHEP_FN size_t lathep_variant_params(const lathep_variant *v, char *text, size
   if (v->op == LATHEP_OP_SCHEDULE)
     return lathep_print(text, size,
                         "#define LATHE_P_KERNEL lathe_%s\n"
-                        "#define LATHE_P_TOKENS %d\n",
-                        name, v->tokens);
+                        "#define LATHE_P_TOKENS %d\n"
+                        "#define LATHE_P_OPTIONS %u\n",
+                        name, v->tokens, v->options);
   if (v->op == LATHEP_OP_MERGE)
     return lathep_print(text, size,
                         "#define LATHE_P_KERNEL lathe_%s\n"
-                        "#define LATHE_P_L %d\n",
-                        name, v->l);
+                        "#define LATHE_P_L %d\n"
+                        "#define LATHE_P_OPTIONS %u\n",
+                        name, v->l, v->options);
   return lathep_print(text, size,
                       "#define LATHE_P_KERNEL lathe_%s\n"
                       "#define LATHE_P_L %d\n"
@@ -111,9 +137,20 @@ LATHEP_FN size_t lathep_variant_params(const lathep_variant *v, char *text, size
                       "#define LATHE_P_TOKENS %d\n"
                       "#define LATHE_P_STAGES %d\n"
                       "#define LATHE_P_%s %d\n"
-                      "#define LATHE_P_SHARED_BYTES %d\n",
+                      "#define LATHE_P_SHARED_BYTES %d\n"
+                      "#define LATHE_P_OPTIONS %u\n",
                       name, v->l, v->r, v->rows, v->tokens, v->stages, v->page ? "PAGE" : "CTAS",
-                      v->page ? v->page : v->ctas, v->shared_bytes);
+                      v->page ? v->page : v->ctas, v->shared_bytes, v->options);
+}
+
+// What a desc asks of a kernel besides attention as it is.
+LATHEP_FN unsigned lathep_desc_options(const lathe_decode_desc *desc) {
+  unsigned options = 0;
+  if (desc->sliding_window)
+    options |= LATHEP_OPTION_WINDOW;
+  if (desc->logit_softcap != 0.0f)
+    options |= LATHEP_OPTION_SOFTCAP;
+  return options;
 }
 
 // A decode variant that a desc asks for, its tile yet to be chosen.
@@ -127,6 +164,7 @@ LATHEP_FN void lathep_variant_decode(lathep_arch arch, const lathe_decode_desc *
   v->out = desc->out_dtype;
   v->l = desc->kv_lora_rank;
   v->r = desc->qk_rope_head_dim;
+  v->options = lathep_desc_options(desc);
 }
 
 // The kernel that merges the split-KV partials of decode variants with this output.
@@ -138,10 +176,11 @@ LATHEP_FN void lathep_variant_merge(lathe_dtype out, int l, lathep_variant *v) {
   v->threads = LATHEP_MERGE_THREADS;
 }
 
-// The kernel that makes the schedule of decode variants of so many tokens a step.
-LATHEP_FN void lathep_variant_schedule(int tokens, lathep_variant *v) {
+// The kernel that makes the schedule of decode variants of so many tokens a step and such options.
+LATHEP_FN void lathep_variant_schedule(int tokens, unsigned options, lathep_variant *v) {
   memset(v, 0, sizeof *v);
   v->op = LATHEP_OP_SCHEDULE;
   v->tokens = tokens;
+  v->options = options & LATHEP_SCHEDULE_OPTIONS;
   v->threads = LATHEP_SCHEDULE_THREADS;
 }

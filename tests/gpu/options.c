@@ -1,0 +1,148 @@
+// SPDX-FileCopyrightText: 2026 The Lathe authors
+// SPDX-License-Identifier: MIT
+// Options of a plan, alone and together as models have them, on shapes of every row tile, cut in
+// every way: by each run, at fixed places, and by a schedule made beforehand, which gives a run's
+// bits. Whatever an option hides is poison: table entries, rows of the cache.
+#include "families.h"
+#include "oracle.h"
+
+// Which options a case has: bits.
+enum { WINDOW = 1, SOFTCAP = 2 };
+
+// Sizes of every row tile; requests whole, several to a group, and cut into parts.
+static const struct {
+  int batch, q_len, heads, kv_len, page;
+} sizes[] = {{1, 1, 16, 3000, 64}, {3, 2, 8, 517, 16},   {2, 1, 20, 1030, 32},
+             {64, 1, 9, 300, 8},   {1, 4, 32, 2100, 64}, {5, 1, 128, 700, 1},
+             {2, 8, 16, 260, 24},  {1, 2, 64, 4096, 128}};
+enum { SIZES = sizeof sizes / sizeof sizes[0] };
+static const int dims[][2] = {{512, 64}, {256, 32}, {512, 0}};
+static const int windows[] = {128, 1, 33, 1000, 64, 17, 200, 4095};
+static const double caps[] = {50, 30, 5, 1000};
+
+static shape options_shape(int size, int variant, unsigned options) {
+  shape s;
+  memset(&s, 0, sizeof s);
+  s.batch = sizes[size].batch;
+  s.q_len = sizes[size].q_len;
+  s.num_heads = sizes[size].heads;
+  s.kv_len = sizes[size].kv_len;
+  s.page_size = sizes[size].page;
+  s.l = dims[(size + variant) % 3][0];
+  s.r = dims[(size + variant) % 3][1];
+  s.q = variant & 1 ? LATHE_DTYPE_F16 : LATHE_DTYPE_BF16;
+  s.kv = variant & 2 ? LATHE_DTYPE_E4M3 : s.q;
+  s.out = (size + variant) % 4 == 3 ? LATHE_DTYPE_F16 : LATHE_DTYPE_BF16;
+  s.lengths = size % 2 ? LENGTHS_ZEROS : LENGTHS_EQUAL;
+  s.ragged = size % 4 == 1;
+  s.split_q = size & 1;
+  s.split_kv = variant & 1;
+  s.weird = (size + variant) % 3 == 1;
+  s.lse = 1 + variant % 2;
+  s.pattern = (pattern)((size + variant) % NUM_PATTERNS);
+  s.seed = (unsigned long long)(size * 16 + variant) + 1000 * options;
+  if (options & WINDOW)
+    s.window = windows[(size + variant) % 8];
+  // Where all logits sink to the cap it is one that no number of rows brings the lse back from to
+  // 0.
+  if (options & SOFTCAP)
+    s.softcap = s.pattern == PATTERN_SUNK ? 30 : caps[(size + 2 * variant) % 4];
+  return s;
+}
+
+static int same_bits(const problem *p, const unsigned char *out, const float *lse,
+                     const char *what) {
+  char name[256];
+  return gpu_check(memcmp(out, p->out, p->out_size) == 0 &&
+                       (!p->lse || memcmp(lse, p->lse, p->lse_size) == 0),
+                   "%s: other bits %s", problem_name(p, name, sizeof name), what);
+}
+
+// A run over one poison and over another, then one with a schedule: the same bits; and right.
+static void run_case(lathe_context *context, problem *p) {
+  device_problem device;
+  lathe_decode_plan *plan = make_plan(context, &p->desc);
+  unsigned char *out = (unsigned char *)ref_alloc(p->out_size + 1);
+  float *lse = (float *)ref_alloc(p->lse_size + 4);
+  char name[256];
+  memset(&device, 0, sizeof device);
+  if (plan && family_run(&device, p, plan) == 0) {
+    memcpy(out, p->out, p->out_size);
+    if (p->lse)
+      memcpy(lse, p->lse, p->lse_size);
+    oracle_check(p);
+    if (device_run(&device, p, plan, 0x3c) == 0)
+      same_bits(p, out, lse, "on the second run");
+    device_poison(&device, 0x5a);
+    if (gpu_ok(lathe_decode_schedule(plan, &device.args, NULL),
+               problem_name(p, name, sizeof name))) {
+      device.args.scheduled = 1;
+      if (gpu_ok(lathe_decode_validate(plan, &device.args, NULL), "lathe_decode_validate") &&
+          gpu_ok(lathe_decode_run(plan, &device.args, NULL), "lathe_decode_run")) {
+        device_download(&device, p);
+        same_bits(p, out, lse, "with a schedule");
+      }
+    }
+  }
+  free(out);
+  free(lse);
+  lathe_decode_plan_destroy(plan);
+  device_free(&device);
+}
+
+static void run_options(unsigned options) {
+  lathe_context *context = gpu_context_create(NULL, LATHE_SWITCH_ON);
+  int size, variant, cut;
+  for (size = 0; size < SIZES; size++)
+    for (variant = 0; variant < 4; variant++) {
+      if (gpu_small() && variant != size % 4)
+        continue;
+      for (cut = 0; cut < 2; cut++) {
+        shape s = options_shape(size, variant, options);
+        problem p;
+        problem_make(&p, &s);
+        p.desc.split_len = cut ? 128 : 0;
+        p.desc.num_sms = (size + variant) % 3 == 2 ? 3 : 0;
+        run_case(context, &p);
+        problem_free(&p);
+      }
+    }
+  lathe_context_destroy(context);
+}
+
+GPU_TEST(options, sliding_window) {
+  run_options(WINDOW);
+}
+
+GPU_TEST(options, softcap) {
+  run_options(SOFTCAP);
+}
+GPU_TEST(options, sliding_window_and_softcap) { // Gemma 2's
+  run_options(WINDOW | SOFTCAP);
+}
+
+// Every position of a window's ends against blocks: windows and lengths from 1 on, in one batch.
+GPU_TEST(options, sliding_window_at_every_length) {
+  static const int some[] = {1, 2, 15, 16, 17, 31, 33, 63, 64, 65, 129};
+  lathe_context *context = gpu_context_create(NULL, LATHE_SWITCH_ON);
+  size_t i;
+  int q_len;
+  for (i = 0; i < sizeof some / sizeof some[0]; i++)
+    for (q_len = 1; q_len <= 4; q_len += 3) {
+      shape s = options_shape(0, 0, WINDOW);
+      problem p;
+      if (gpu_small() && i % 4 != 1)
+        continue;
+      s.batch = 140;
+      s.kv_len = 139;
+      s.q_len = q_len;
+      s.num_heads = i % 2 ? 16 : 40;
+      s.page_size = i % 3 ? 8 : 64;
+      s.lengths = LENGTHS_STEPS;
+      s.window = some[i];
+      problem_make(&p, &s);
+      run_case(context, &p);
+      problem_free(&p);
+    }
+  lathe_context_destroy(context);
+}
