@@ -21,12 +21,13 @@ typedef struct field {
 
 static uint64_t tensor[64];
 
-static const field desc_fields[] = {DESC(num_heads),    DESC(kv_lora_rank), DESC(qk_rope_head_dim),
-                                    DESC(q_dtype),      DESC(kv_dtype),     DESC(out_dtype),
-                                    DESC(page_size),    DESC(max_batch),    DESC(max_q_len),
-                                    DESC(max_seq_len),  DESC(mask),         DESC(lse_base),
-                                    DESC(num_sms),      DESC(split_len),    DESC(sliding_window),
-                                    DESC(logit_softcap)};
+static const field desc_fields[] = {
+    DESC(num_heads),     DESC(kv_lora_rank),   DESC(qk_rope_head_dim),
+    DESC(q_dtype),       DESC(kv_dtype),       DESC(out_dtype),
+    DESC(page_size),     DESC(max_batch),      DESC(max_q_len),
+    DESC(max_seq_len),   DESC(mask),           DESC(lse_base),
+    DESC(num_sms),       DESC(split_len),      DESC(sliding_window),
+    DESC(logit_softcap), DESC(attention_sinks)};
 
 static const field args_fields[] = {ARGS(batch),
                                     ARGS(q_len),
@@ -50,6 +51,7 @@ static const field args_fields[] = {ARGS(batch),
                                     POINTER(seq_lens),
                                     ARGS(softmax_scale),
                                     ARGS(kv_scale),
+                                    POINTER(sinks),
                                     POINTER(out),
                                     ARGS(out_token_stride),
                                     ARGS(out_head_stride),

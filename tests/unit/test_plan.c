@@ -473,11 +473,15 @@ Test(run, params_of_options) {
   const struct lathep_decode_params *p = &recorded.launches[0].params;
   desc.sliding_window = 7;
   desc.logit_softcap = 30;
+  desc.attention_sinks = 1;
+  args.sinks = memory.lse;
   plan = recorded_plan(context, &desc);
   recorded.current = PLAN_CONTEXT;
   cr_assert_eq(lathe_decode_run(plan, &args, NULL), LATHE_STATUS_OK);
   cr_expect_eq(p->window, 7);
   cr_expect_float_eq(p->cap_log2, 30 / log(2.0), 1e-5);
+  cr_expect_eq(p->sinks, memory.lse);
+  cr_expect_eq(recorded.launches[1].params.sinks, memory.lse, "the merge kernel's too");
   cr_expect_float_eq(p->cap_inverse, log(2.0) / 30, 1e-8);
   lathe_decode_plan_destroy(plan);
   lathe_context_destroy(context);

@@ -176,12 +176,14 @@ LATHEP_FN void lathep_cpu_finish(const lathep_cpu_worker *worker, const lathep_c
   const lathe_decode_desc *desc = worker->job->desc;
   const lathe_decode_args *args = worker->job->args;
   const double ln2 = 0.69314718055994530942;
-  double value, lse = row->most;
+  double value, sum = row->sum, lse = row->most;
   uint16_t *out = (uint16_t *)args->out + row->token * args->out_token_stride +
                   row->head * args->out_head_stride;
   int64_t d;
+  if (desc->attention_sinks)
+    sum += exp((double)args->sinks[row->head] - row->most);
   for (d = 0; d < desc->kv_lora_rank; d++) {
-    value = row->visible > 0 ? acc[d] / row->sum * (double)args->kv_scale : 0;
+    value = row->visible > 0 ? acc[d] / sum * (double)args->kv_scale : 0;
     out[d] =
         desc->out_dtype == LATHE_DTYPE_F16 ? lathep_f64_to_f16(value) : lathep_f64_to_bf16(value);
   }

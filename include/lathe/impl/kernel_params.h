@@ -44,4 +44,5 @@ struct lathep_decode_params {
   int window;                // rows that a token sees at most, its own the last
   float cap_log2;            // logit_softcap * log2(e)
   float cap_inverse;         // 1 / cap_log2
+  const float *sinks;        // [num_heads], natural logits
 };
