@@ -12,7 +12,7 @@ OPS = ("decode", "merge", "schedule")
 HALF = ("bf16", "f16")
 ROWS = (16, 32, 64)
 # Letters of options, in the order of their bits in LATHE_P_OPTIONS, and which of them an operation's kernels know.
-OPTIONS = "wcs"
+OPTIONS = "wcsd"
 OP_OPTIONS = {"decode": OPTIONS, "merge": "s", "schedule": "w"}
 TOKENS = (16, 32, 64)
 

@@ -293,6 +293,8 @@ typedef struct lathe_decode_desc {
                                of a request sees is not read, table entries included */
   float logit_softcap;      /* c > 0: a logit z becomes c * tanh(z / c), 1e-30 to 1e30. 0: none */
   int32_t attention_sinks;  /* nonzero: runs give args.sinks. 0: none */
+  int32_t softmax_scale_on_device; /* nonzero: runs give args.softmax_scale_at, and their softmax_scale
+                               is not read. 0: the other way round */
 } lathe_decode_desc;
 
 typedef struct lathe_decode_plan lathe_decode_plan;
@@ -355,6 +357,9 @@ typedef struct lathe_decode_args {
                                   [0, min(max_seq_len, block_table_stride * page_size)] */
 
   float softmax_scale;         /* on q . k, > 0: see lathe_softmax_scale(); required */
+  const float *softmax_scale_at; /* with desc.softmax_scale_on_device: fp32, one; read in every run and replay.
+                                  Finite and above 0, or what the run writes to out and lse is
+                                  anything. Else null */
   float kv_scale;              /* E4M3 cache: a stored value times kv_scale is the real one. 0: 1 */
 
   const float *sinks;          /* with desc.attention_sinks: fp32 [H], the logit of a head's sink, neither scaled

@@ -46,6 +46,7 @@ int main(int argc, char **argv) {
       desc.page_size = page;
       desc.sliding_window = options & LATHEP_OPTION_WINDOW ? 1 : 0;
       desc.attention_sinks = options & LATHEP_OPTION_SINKS ? 1 : 0;
+      desc.softmax_scale_on_device = options & LATHEP_OPTION_SCALE ? 1 : 0;
       desc.logit_softcap = options & LATHEP_OPTION_SOFTCAP ? 1.0f : 0.0f;
       if (!strcmp(arch, "sm80"))
         fits = !lathep_tile_choose(&desc, rows, shared_limit, &variant, reason, sizeof reason);

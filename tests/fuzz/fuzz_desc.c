@@ -21,13 +21,24 @@ typedef struct field {
 
 static uint64_t tensor[64];
 
-static const field desc_fields[] = {
-    DESC(num_heads),     DESC(kv_lora_rank),   DESC(qk_rope_head_dim),
-    DESC(q_dtype),       DESC(kv_dtype),       DESC(out_dtype),
-    DESC(page_size),     DESC(max_batch),      DESC(max_q_len),
-    DESC(max_seq_len),   DESC(mask),           DESC(lse_base),
-    DESC(num_sms),       DESC(split_len),      DESC(sliding_window),
-    DESC(logit_softcap), DESC(attention_sinks)};
+static const field desc_fields[] = {DESC(num_heads),
+                                    DESC(kv_lora_rank),
+                                    DESC(qk_rope_head_dim),
+                                    DESC(q_dtype),
+                                    DESC(kv_dtype),
+                                    DESC(out_dtype),
+                                    DESC(page_size),
+                                    DESC(max_batch),
+                                    DESC(max_q_len),
+                                    DESC(max_seq_len),
+                                    DESC(mask),
+                                    DESC(lse_base),
+                                    DESC(num_sms),
+                                    DESC(split_len),
+                                    DESC(sliding_window),
+                                    DESC(logit_softcap),
+                                    DESC(attention_sinks),
+                                    DESC(softmax_scale_on_device)};
 
 static const field args_fields[] = {ARGS(batch),
                                     ARGS(q_len),
@@ -52,6 +63,7 @@ static const field args_fields[] = {ARGS(batch),
                                     ARGS(softmax_scale),
                                     ARGS(kv_scale),
                                     POINTER(sinks),
+                                    POINTER(softmax_scale_at),
                                     POINTER(out),
                                     ARGS(out_token_stride),
                                     ARGS(out_head_stride),

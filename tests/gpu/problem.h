@@ -45,6 +45,7 @@ typedef struct shape {
   int window;  // sliding_window
   double softcap;
   int sinks;
+  int scale_at; // the softmax scale is in memory, and another one in args
   pattern pattern;
   unsigned long long seed;
 } shape;
@@ -57,6 +58,7 @@ typedef struct problem {
   int32_t *lens, *cu, *tables;
   unsigned char *q, *q_pe, *kv, *kpe, *out;
   float *lse;
+  float scale;
   float *sinks; // [num_heads], of every size beside logits around 5, and none
   size_t q_size, q_pe_size, kv_size, kpe_size, out_size, lse_size, tables_size;
 } problem;
@@ -335,6 +337,12 @@ static inline void problem_make(problem *p, const shape *s) {
   a->batch = s->batch;
   a->q_len = s->weird ? s->q_len : 0;
   a->softmax_scale = (float)problem_scale(s);
+  if (s->scale_at) {
+    p->scale = a->softmax_scale;
+    d->softmax_scale_on_device = 1;
+    a->softmax_scale = 3.5f;
+    a->softmax_scale_at = &p->scale;
+  }
   a->kv_scale = s->kv == LATHE_DTYPE_E4M3 ? E4M3_SCALE : 0.0f;
   build_lengths(p, random);
   build_query(p, random);
@@ -391,6 +399,8 @@ static inline const char *problem_name(const problem *p, char *text, size_t size
     snprintf(options + strlen(options), sizeof options - strlen(options), " cap %g", s->softcap);
   if (s->sinks)
     snprintf(options + strlen(options), sizeof options - strlen(options), " sinks");
+  if (s->scale_at)
+    snprintf(options + strlen(options), sizeof options - strlen(options), " scale-at");
   snprintf(text, size, "b%d s%d h%d k%d p%d l%d r%d %s/%s/%s%s%s%s%s%s%s%s%s%s%s seed %llu",
            s->batch, s->q_len, s->num_heads, s->kv_len, s->page_size, s->l, s->r,
            lathe_dtype_string(s->q), lathe_dtype_string(s->kv), lathe_dtype_string(s->out),

@@ -112,6 +112,8 @@ static void with_option(lathe_decode_desc *desc, unsigned option) {
     desc->logit_softcap = 30;
   if (option == LATHEP_OPTION_SINKS)
     desc->attention_sinks = 1;
+  if (option == LATHEP_OPTION_SCALE)
+    desc->softmax_scale_on_device = 1;
 }
 
 ParameterizedTestParameters(jit, every_option) {

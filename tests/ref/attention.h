@@ -66,6 +66,10 @@ static inline double ref_softmax(double *logits, int64_t first, int64_t count) {
   return count ? most + log(sum) : most;
 }
 
+static inline double ref_scale(const lathe_decode_desc *desc, const lathe_decode_args *args) {
+  return (double)(desc->softmax_scale_on_device ? *args->softmax_scale_at : args->softmax_scale);
+}
+
 /* a logit under the soft-cap, if there is one */
 static inline double ref_cap(const lathe_decode_desc *desc, double logit) {
   double cap = (double)desc->logit_softcap;
@@ -94,7 +98,7 @@ static inline void ref_attend(const lathe_decode_desc *desc, const lathe_decode_
   ref_read_q(desc, args, (int64_t)first + t, head, q);
   for (int64_t j = start; j < count; j++) {
     ref_read_kv(desc, args, i, j, row);
-    weights[j] = ref_cap(desc, (double)args->softmax_scale * ref_dot(q, row, d));
+    weights[j] = ref_cap(desc, ref_scale(desc, args) * ref_dot(q, row, d));
   }
   *lse = ref_softmax(weights, start, count);
   left = ref_sink(desc, args, head, *lse);
@@ -206,7 +210,7 @@ static inline void ref_attend_unabsorbed(const lathe_decode_desc *desc,
     ref_read_kv(desc, args, i, j, row);
     ref_project_(w_uk, n, l, row, key);
     ref_project_(w_uv, v, l, row, values + j * v);
-    weights[j] = ref_cap(desc, (double)args->softmax_scale *
+    weights[j] = ref_cap(desc, ref_scale(desc, args) *
                                    (ref_dot(q_nope, key, n) + ref_dot(q + l, row + l, r)));
   }
   *lse = ref_softmax(weights, start, count);

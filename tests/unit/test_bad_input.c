@@ -356,6 +356,8 @@ ARGS(scale_past_softcap, (d.logit_softcap = 1e-20f, a.softmax_scale = 1e20f), IN
 ARGS(sinks_missing, d.attention_sinks = 1, INVALID, "sinks is null; give float [num_heads], or have a plan without")
 ARGS(sinks_unaligned, (d.attention_sinks = 1, a.sinks = (float *)(void *)((char *)memory.lse + 2)), INVALID, "lathe_decode_args.sinks is at")
 ARGS(sinks_without_the_option, a.sinks = memory.lse, INVALID, "lathe_decode_desc.attention_sinks of the plan is 0; leave it null, or")
+ARGS(scale_at_missing, d.softmax_scale_on_device = 1, INVALID, "softmax_scale_at is null; give one float, or have a plan without")
+ARGS(scale_at_without_the_option, a.softmax_scale_at = memory.lse, INVALID, "lathe_decode_desc.softmax_scale_on_device of the plan is 0; leave it null, or")
 ARGS(out_is_q, a.out = memory.q, INVALID, "where q is; give")
 ARGS(out_is_q_pe, (SPLIT, a.out = memory.q_pe), INVALID, "where q_pe is; give")
 ARGS(out_is_kv_cache, a.out = memory.kv, INVALID, "where kv_cache is; give")

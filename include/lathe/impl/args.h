@@ -181,6 +181,8 @@ LATHEP_FN lathe_status lathep_check_counts(const lathe_decode_desc *desc, lathe_
 }
 
 LATHEP_FN lathe_status lathep_check_scales(const lathe_decode_desc *desc, lathe_decode_args *args) {
+  if (desc->softmax_scale_on_device)
+    args->softmax_scale = 1.0f; // times what is there
   if (!(args->softmax_scale > 0.0f) || !isfinite(args->softmax_scale))
     return lathep_fail(
         LATHE_STATUS_INVALID_ARGUMENT,
@@ -227,8 +229,14 @@ LATHEP_FN lathe_status lathep_check_option(const char *field, const void *pointe
 
 LATHEP_FN lathe_status lathep_check_option_args(const lathe_decode_desc *desc,
                                                 const lathe_decode_args *args) {
-  return lathep_check_option("sinks", args->sinks, desc->attention_sinks, "attention_sinks",
-                             "float [num_heads], or have a plan without attention_sinks");
+  lathe_status status =
+      lathep_check_option("sinks", args->sinks, desc->attention_sinks, "attention_sinks",
+                          "float [num_heads], or have a plan without attention_sinks");
+  if (!status)
+    status = lathep_check_option("softmax_scale_at", args->softmax_scale_at,
+                                 desc->softmax_scale_on_device, "softmax_scale_on_device",
+                                 "one float, or have a plan without softmax_scale_on_device");
+  return status;
 }
 
 // What a schedule is made of, besides counts.
@@ -280,6 +288,7 @@ LATHEP_FN lathe_status lathep_check_workspace(size_t size, const lathe_decode_ar
       {"block_tables", args->block_tables},
       {"seq_lens", args->seq_lens},
       {"cu_q_lens", args->cu_q_lens},
+      {"softmax_scale_at", args->softmax_scale_at},
       {"sinks", args->sinks},
       {"out", args->out},
       {"lse", args->lse},

@@ -10,10 +10,11 @@ enum {
   LATHEP_OPTION_WINDOW = 1,  // w: desc.sliding_window
   LATHEP_OPTION_SOFTCAP = 2, // c: desc.logit_softcap
   LATHEP_OPTION_SINKS = 4,   // s: desc.attention_sinks
+  LATHEP_OPTION_SCALE = 8,   // d: desc.softmax_scale_on_device
   LATHEP_SCHEDULE_OPTIONS = LATHEP_OPTION_WINDOW,
   LATHEP_MERGE_OPTIONS = LATHEP_OPTION_SINKS
 };
-static const char lathep_option_letters[] = "wcs";
+static const char lathep_option_letters[] = "wcsd";
 
 typedef enum lathep_op { LATHEP_OP_DECODE, LATHEP_OP_MERGE, LATHEP_OP_SCHEDULE } lathep_op;
 
@@ -154,6 +155,8 @@ LATHEP_FN unsigned lathep_desc_options(const lathe_decode_desc *desc) {
     options |= LATHEP_OPTION_SOFTCAP;
   if (desc->attention_sinks)
     options |= LATHEP_OPTION_SINKS;
+  if (desc->softmax_scale_on_device)
+    options |= LATHEP_OPTION_SCALE;
   return options;
 }
 
