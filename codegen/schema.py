@@ -12,8 +12,8 @@ OPS = ("decode", "merge", "schedule")
 HALF = ("bf16", "f16")
 ROWS = (16, 32, 64)
 # Letters of options, in the order of their bits in LATHE_P_OPTIONS, and which of them an operation's kernels know.
-OPTIONS = "wc"
-OP_OPTIONS = {"decode": OPTIONS, "merge": "", "schedule": "w"}
+OPTIONS = "wcsd"
+OP_OPTIONS = {"decode": OPTIONS, "merge": "s", "schedule": "w"}
 TOKENS = (16, 32, 64)
 
 
@@ -185,7 +185,7 @@ def _list(where, field, value, of):
 # Fields besides op and arch, and besides families and why: those it must have, and those of its own that it may.
 FAMILY_FIELDS = {"decode": ("q", "kv", "out"), "merge": ("out",), "schedule": ()}
 ROW_FIELDS = {"decode": ("l", "r", "rows"), "merge": ("l",), "schedule": ("tokens",)}
-OPTIONAL_FIELDS = {"decode": ("pages", "options"), "merge": (), "schedule": ("options",)}
+OPTIONAL_FIELDS = {"decode": ("pages", "options"), "merge": ("options",), "schedule": ("options",)}
 
 
 def _meaningful(where, op, table, fields):

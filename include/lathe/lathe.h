@@ -325,6 +325,9 @@ typedef struct lathe_decode_desc {
                                p - sliding_window + 1 to p. 0: all. Causal masks alone. What no token
                                of a request sees is not read, table entries included */
   float logit_softcap;      /* c > 0: a logit z becomes c * tanh(z / c), 1e-30 to 1e30. 0: none */
+  int32_t attention_sinks;  /* nonzero: runs give args.sinks. 0: none */
+  int32_t softmax_scale_on_device; /* nonzero: runs give args.softmax_scale_at, and their softmax_scale
+                               is not read. 0: the other way round */
 } lathe_decode_desc;
 
 typedef struct lathe_decode_plan lathe_decode_plan;
@@ -387,7 +390,13 @@ typedef struct lathe_decode_args {
                                   [0, min(max_seq_len, block_table_stride * page_size)] */
 
   float softmax_scale;         /* on q . k, > 0: see lathe_softmax_scale(); required */
+  const float *softmax_scale_at; /* with desc.softmax_scale_on_device: fp32, one; read in every run and replay.
+                                  Finite and above 0, or what the run writes to out and lse is
+                                  anything. Else null */
   float kv_scale;              /* E4M3 cache: a stored value times kv_scale is the real one. 0: 1 */
+
+  const float *sinks;          /* with desc.attention_sinks: fp32 [H], the logit of a head's sink, neither scaled
+                                  nor capped; -inf: the head has none. Else null */
 
   void *out;                   /* [tokens, H, L]; zero where a token sees no row */
   int64_t out_token_stride;    /* 0: H * L */
@@ -454,7 +463,10 @@ LATHE_API lathe_status lathe_decode_validate(lathe_decode_plan *plan,
        out = sum_j softmax(z)_j * v_j       v_j the first L elements of row j
    (DeepSeek-V2, arXiv 2405.04434, section 2.1, in the absorbed form). With desc.sliding_window W token t
    of S sees of those rows the last W, which end at its own position K - S + t. With desc.logit_softcap c
-   each z_j is then replaced by c * tanh(z_j / c) (Gemma 2, arXiv 2408.00118, section 2), lse's too. Enqueues one or two kernels on
+   each z_j is then replaced by c * tanh(z_j / c) (Gemma 2, arXiv 2408.00118, section 2), lse's too. With
+   desc.attention_sinks a head's sink s adds exp(s) to the denominator of the softmax and nothing to out and
+   lse, so that out is what it is without, times exp(lse) / (exp(lse) + exp(s)). Results that are joined by
+   their lse afterwards need that once, of the whole: run without sinks, join, then multiply by it. Enqueues one or two kernels on
    `stream` (null: the default stream) of the plan's CUDA context, which must be current or none be;
    errors on the device surface at the caller's next synchronisation. Same inputs, same bits.
 

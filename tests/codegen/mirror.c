@@ -5,7 +5,7 @@
 //
 //     mirror tile   lines "arch q kv out l r rows page shared_limit options": name, shared bytes
 //                   and threads, or "-"
-//     mirror text   the same and lines "merge out l" and "schedule tokens options": length,
+//     mirror text   the same and lines "merge out l options" and "schedule tokens options": length,
 //                   newline, text of the NVRTC program
 //
 // options: bits
@@ -31,8 +31,8 @@ int main(int argc, char **argv) {
     int l, r, page, shared_limit, fits = 1;
     long long rows;
     memset(&desc, 0, sizeof desc);
-    if (sscanf(line, "merge %15s %d", out, &l) == 2) {
-      lathep_variant_merge(dtype(out), l, &variant);
+    if (sscanf(line, "merge %15s %d %u", out, &l, &options) == 3) {
+      lathep_variant_merge(dtype(out), l, options, &variant);
     } else if (sscanf(line, "schedule %d %u", &l, &options) == 2) {
       lathep_variant_schedule(l, options, &variant);
     } else if (sscanf(line, "%15s %15s %15s %15s %d %d %lld %d %d %u", arch, q, kv, out, &l, &r,
@@ -45,6 +45,8 @@ int main(int argc, char **argv) {
       desc.qk_rope_head_dim = r;
       desc.page_size = page;
       desc.sliding_window = options & LATHEP_OPTION_WINDOW ? 1 : 0;
+      desc.attention_sinks = options & LATHEP_OPTION_SINKS ? 1 : 0;
+      desc.softmax_scale_on_device = options & LATHEP_OPTION_SCALE ? 1 : 0;
       desc.logit_softcap = options & LATHEP_OPTION_SOFTCAP ? 1.0f : 0.0f;
       if (!strcmp(arch, "sm80"))
         fits = !lathep_tile_choose(&desc, rows, shared_limit, &variant, reason, sizeof reason);

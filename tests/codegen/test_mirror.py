@@ -56,8 +56,9 @@ def texts(program, generated):
     jobs = {}
     for row in catalog.rows:
         for f in row.families:
-            if f.op == 'merge':
-                jobs[f'merge {f.out} {row.l}'] = schema.Variant(f, row.l)
+            for options in row.options if f.op == 'merge' else ():
+                v = schema.Variant(f, row.l, options=options)
+                jobs[f'merge {f.out} {row.l} {v.option_bits}'] = v
             for tokens, options in itertools.product(row.tokens, row.options):
                 v = schema.Variant(f, tokens=tokens, options=options)
                 jobs[f'schedule {tokens} {v.option_bits}'] = v
@@ -67,7 +68,9 @@ def texts(program, generated):
                 jobs[f'{f.arch} {f.q} {f.kv} {f.out} {row.l} {row.r} {rows} {page} {limit} {v.option_bits}'] = v
     for f in catalog.families:
         if f.op == 'merge':
-            jobs[f'merge {f.out} 48'] = schema.Variant(f, 48)
+            for options in ('', schema.OP_OPTIONS['merge']):
+                v = schema.Variant(f, 48, options=options)
+                jobs[f'merge {f.out} 48 {v.option_bits}'] = v
         elif f.op == 'decode':
             # without options and, where there are any, with each and with all
             known = schema.OP_OPTIONS['decode'] if f.arch == 'sm80' else ''

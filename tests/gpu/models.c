@@ -38,6 +38,9 @@ static void run_model(lathe_context *context, device_problem *device, const lath
   s.q = desc.q_dtype;
   s.kv = desc.kv_dtype;
   s.out = desc.q_dtype;
+  s.window = desc.sliding_window;
+  s.softcap = desc.logit_softcap;
+  s.sinks = desc.attention_sinks;
   s.lengths = LENGTHS_UNEVEN;
   s.lse = 1;
   s.bounded = 1;

@@ -7,7 +7,7 @@
 #include "oracle.h"
 
 // Which options a case has: bits.
-enum { WINDOW = 1, SOFTCAP = 2 };
+enum { WINDOW = 1, SOFTCAP = 2, SINKS = 4, SCALE = 8 };
 
 // Sizes of every row tile; requests whole, several to a group, and cut into parts.
 static const struct {
@@ -43,6 +43,8 @@ static shape options_shape(int size, int variant, unsigned options) {
   s.seed = (unsigned long long)(size * 16 + variant) + 1000 * options;
   if (options & WINDOW)
     s.window = windows[(size + variant) % 8];
+  s.sinks = (options & SINKS) != 0;
+  s.scale_at = (options & SCALE) != 0;
   // Where all logits sink to the cap it is one that no number of rows brings the lse back from to
   // 0.
   if (options & SOFTCAP)
@@ -119,6 +121,26 @@ GPU_TEST(options, softcap) {
 }
 GPU_TEST(options, sliding_window_and_softcap) { // Gemma 2's
   run_options(WINDOW | SOFTCAP);
+}
+
+GPU_TEST(options, sinks) {
+  run_options(SINKS);
+}
+GPU_TEST(options, sliding_window_and_sinks) { // gpt-oss's, DeepSeek-V4's and openPangu's
+  run_options(WINDOW | SINKS);
+}
+GPU_TEST(options, softcap_and_sinks) {
+  run_options(SOFTCAP | SINKS);
+}
+
+GPU_TEST(options, softmax_scale_on_the_device) {
+  run_options(SCALE);
+}
+GPU_TEST(options, softcap_and_softmax_scale_on_the_device) {
+  run_options(SOFTCAP | SCALE);
+}
+GPU_TEST(options, all_at_once) {
+  run_options(WINDOW | SOFTCAP | SINKS | SCALE);
 }
 
 // Every position of a window's ends against blocks: windows and lengths from 1 on, in one batch.

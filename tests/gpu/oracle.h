@@ -176,6 +176,7 @@ static inline void oracle_row(void *user, int index) {
   args.q_pe_token_stride = args.q_pe_head_stride = 0;
   args.out = work->out + (size_t)index * (size_t)s->l;
   args.out_token_stride = args.out_head_stride = 0;
+  args.sinks = p->sinks ? p->sinks + row->head : NULL;
   args.lse = p->lse ? work->lse + index * 4 : NULL;
   args.lse_token_stride = args.lse_head_stride = 0;
   if (oracle_run(&desc, &args) != LATHE_STATUS_OK)

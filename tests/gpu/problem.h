@@ -44,6 +44,8 @@ typedef struct shape {
   int bounded; // num_pages given
   int window;  // sliding_window
   double softcap;
+  int sinks;
+  int scale_at; // the softmax scale is in memory, and another one in args
   pattern pattern;
   unsigned long long seed;
 } shape;
@@ -56,6 +58,8 @@ typedef struct problem {
   int32_t *lens, *cu, *tables;
   unsigned char *q, *q_pe, *kv, *kpe, *out;
   float *lse;
+  float scale;
+  float *sinks; // [num_heads], of every size beside logits around 5, and none
   size_t q_size, q_pe_size, kv_size, kpe_size, out_size, lse_size, tables_size;
 } problem;
 
@@ -319,11 +323,26 @@ static inline void problem_make(problem *p, const shape *s) {
   d->mask = s->no_mask ? LATHE_MASK_NONE : LATHE_MASK_CAUSAL;
   d->sliding_window = s->window;
   d->logit_softcap = (float)s->softcap;
+  d->attention_sinks = s->sinks;
+  if (s->sinks) {
+    static const float some[] = {5, -INFINITY, 9, 0, 12.5f, -40, 7, 100};
+    int head;
+    p->sinks = (float *)ref_alloc(sizeof(float) * (size_t)s->num_heads);
+    for (head = 0; head < s->num_heads; head++)
+      p->sinks[head] = some[(head + (int)(s->seed % 8)) % 8];
+    a->sinks = p->sinks;
+  }
   d->lse_base = s->lse == 2 ? LATHE_LSE_BASE2 : LATHE_LSE_NATURAL;
 
   a->batch = s->batch;
   a->q_len = s->weird ? s->q_len : 0;
   a->softmax_scale = (float)problem_scale(s);
+  if (s->scale_at) {
+    p->scale = a->softmax_scale;
+    d->softmax_scale_on_device = 1;
+    a->softmax_scale = 3.5f;
+    a->softmax_scale_at = &p->scale;
+  }
   a->kv_scale = s->kv == LATHE_DTYPE_E4M3 ? E4M3_SCALE : 0.0f;
   build_lengths(p, random);
   build_query(p, random);
@@ -363,6 +382,7 @@ static inline void problem_free(problem *p) {
   free(p->kpe);
   free(p->out);
   free(p->lse);
+  free(p->sinks);
   memset(p, 0, sizeof *p);
 }
 
@@ -377,6 +397,10 @@ static inline const char *problem_name(const problem *p, char *text, size_t size
     snprintf(options, sizeof options, " window %d", s->window);
   if (s->softcap > 0)
     snprintf(options + strlen(options), sizeof options - strlen(options), " cap %g", s->softcap);
+  if (s->sinks)
+    snprintf(options + strlen(options), sizeof options - strlen(options), " sinks");
+  if (s->scale_at)
+    snprintf(options + strlen(options), sizeof options - strlen(options), " scale-at");
   snprintf(text, size, "b%d s%d h%d k%d p%d l%d r%d %s/%s/%s%s%s%s%s%s%s%s%s%s%s seed %llu",
            s->batch, s->q_len, s->num_heads, s->kv_len, s->page_size, s->l, s->r,
            lathe_dtype_string(s->q), lathe_dtype_string(s->kv), lathe_dtype_string(s->out),

@@ -80,6 +80,10 @@ static void with_option(lathe_decode_desc *desc, unsigned option) {
     desc->sliding_window = 100;
   if (option == LATHEP_OPTION_SOFTCAP)
     desc->logit_softcap = 30;
+  if (option == LATHEP_OPTION_SINKS)
+    desc->attention_sinks = 1;
+  if (option == LATHEP_OPTION_SCALE)
+    desc->softmax_scale_on_device = 1;
 }
 
 ParameterizedTestParameters(jit, every_option) {
@@ -115,6 +119,8 @@ ParameterizedTest(unsigned *set, jit, every_option, .timeout = 600) {
                      LATHE_STATUS_OK, "%s", reason);
         compile(context, &variant, architectures[a].arch, 0);
         lathep_variant_schedule(variant.tokens, variant.options, &other);
+        compile(context, &other, architectures[a].arch, 0);
+        lathep_variant_merge(desc.out_dtype, 512, variant.options, &other);
         compile(context, &other, architectures[a].arch, 0);
       }
   lathe_context_destroy(context);
@@ -176,7 +182,7 @@ Test(jit, every_merge) {
   context = real_context();
   for (i = 0; i < sizeof ranks / sizeof ranks[0]; i++)
     for (a = 0; a < sizeof architectures / sizeof architectures[0]; a++) {
-      lathep_variant_merge(i % 2 ? F16 : BF16, ranks[i], &variant);
+      lathep_variant_merge(i % 2 ? F16 : BF16, ranks[i], 0, &variant);
       if (known(architectures[a].arch) && (a < 2 || i < 2))
         compile(context, &variant, architectures[a].arch, 0);
     }

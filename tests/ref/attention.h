@@ -66,10 +66,20 @@ static inline double ref_softmax(double *logits, int64_t first, int64_t count) {
   return count ? most + log(sum) : most;
 }
 
+static inline double ref_scale(const lathe_decode_desc *desc, const lathe_decode_args *args) {
+  return (double)(desc->softmax_scale_on_device ? *args->softmax_scale_at : args->softmax_scale);
+}
+
 /* a logit under the soft-cap, if there is one */
 static inline double ref_cap(const lathe_decode_desc *desc, double logit) {
   double cap = (double)desc->logit_softcap;
   return cap > 0 ? cap * (1 - 2 / (exp(2 * logit / cap) + 1)) : logit;
+}
+
+/* what a head's sink leaves of its weights, whose lse (natural) is this */
+static inline double ref_sink(const lathe_decode_desc *desc, const lathe_decode_args *args,
+                              int32_t head, double lse) {
+  return desc->attention_sinks ? 1 / (1 + exp((double)args->sinks[head] - lse)) : 1;
 }
 
 static inline double ref_lse_in_base(const lathe_decode_desc *desc, double natural) {
@@ -84,19 +94,21 @@ static inline void ref_attend(const lathe_decode_desc *desc, const lathe_decode_
   ref_request(desc, args, i, &first, &q_len, &kv_len);
   int64_t count = ref_visible(desc, t, q_len, kv_len), start = ref_first(desc, (int32_t)count);
   double *q = (double *)ref_alloc(8 * (size_t)d), *row = (double *)ref_alloc(8 * (size_t)d);
-  double *weights = (double *)ref_alloc(8 * (size_t)count);
+  double *weights = (double *)ref_alloc(8 * (size_t)count), left;
   ref_read_q(desc, args, (int64_t)first + t, head, q);
   for (int64_t j = start; j < count; j++) {
     ref_read_kv(desc, args, i, j, row);
-    weights[j] = ref_cap(desc, (double)args->softmax_scale * ref_dot(q, row, d));
+    weights[j] = ref_cap(desc, ref_scale(desc, args) * ref_dot(q, row, d));
   }
-  *lse = ref_lse_in_base(desc, ref_softmax(weights, start, count));
+  *lse = ref_softmax(weights, start, count);
+  left = ref_sink(desc, args, head, *lse);
+  *lse = ref_lse_in_base(desc, *lse);
   for (int64_t e = 0; e < l; e++)
     out[e] = 0;
   for (int64_t j = start; j < count; j++) {
     ref_read_kv(desc, args, i, j, row);
     for (int64_t e = 0; e < l; e++)
-      out[e] += weights[j] * row[e];
+      out[e] += left * weights[j] * row[e];
   }
   free(weights);
   free(row);
@@ -192,7 +204,7 @@ static inline void ref_attend_unabsorbed(const lathe_decode_desc *desc,
   double *row = (double *)ref_alloc(8 * (size_t)(l + r));
   double *q_nope = (double *)ref_alloc(8 * (size_t)n), *key = (double *)ref_alloc(8 * (size_t)n);
   double *values = (double *)ref_alloc(8 * (size_t)(count * v));
-  double *weights = (double *)ref_alloc(8 * (size_t)count);
+  double *weights = (double *)ref_alloc(8 * (size_t)count), left;
   ref_read_q(desc, args, (int64_t)first + t, head, q);
   for (int64_t k = 0; k < n; k++)
     q_nope[k] = (double)model->q_nope[(((int64_t)first + t) * model->heads + head) * n + k];
@@ -200,15 +212,17 @@ static inline void ref_attend_unabsorbed(const lathe_decode_desc *desc,
     ref_read_kv(desc, args, i, j, row);
     ref_project_(w_uk, n, l, row, key);
     ref_project_(w_uv, v, l, row, values + j * v);
-    weights[j] = ref_cap(desc, (double)args->softmax_scale *
+    weights[j] = ref_cap(desc, ref_scale(desc, args) *
                                    (ref_dot(q_nope, key, n) + ref_dot(q + l, row + l, r)));
   }
-  *lse = ref_lse_in_base(desc, ref_softmax(weights, start, count));
+  *lse = ref_softmax(weights, start, count);
+  left = ref_sink(desc, args, head, *lse);
+  *lse = ref_lse_in_base(desc, *lse);
   for (int64_t p = 0; p < v; p++)
     out[p] = 0;
   for (int64_t j = start; j < count; j++)
     for (int64_t p = 0; p < v; p++)
-      out[p] += weights[j] * values[j * v + p];
+      out[p] += left * weights[j] * values[j * v + p];
   free(weights);
   free(values);
   free(key);

@@ -38,6 +38,7 @@ static inline lathe_decode_desc model_desc(const lathe_model *model, int ranks) 
   desc.kv_dtype = LATHE_DTYPE_BF16;
   desc.sliding_window = model->sliding_window;
   desc.logit_softcap = model->logit_softcap;
+  desc.attention_sinks = model->attention_sinks;
   return desc;
 }
 

@@ -47,6 +47,7 @@ enum {
   REF_TABLES,
   REF_SEQ_LENS,
   REF_CU_Q_LENS,
+  REF_SINKS,
   REF_OUT,
   REF_LSE,
   REF_NUM_BUFFERS
@@ -234,6 +235,18 @@ static inline void ref_problem_query_(ref_problem *problem, const ref_options *o
   free(palette);
 }
 
+/* Above and below the lse of a few rows. */
+static inline void ref_problem_sinks_(ref_problem *problem, ref_random *random) {
+  int64_t heads = problem->desc.num_heads;
+  float *sinks;
+  if (!problem->desc.attention_sinks)
+    return;
+  ref_buffer_make_(problem, REF_SINKS, offsetof(lathe_decode_args, sinks), heads * 4);
+  sinks = (float *)problem->buffers[REF_SINKS].host;
+  for (int64_t h = 0; h < heads; h++)
+    sinks[h] = (float)((double)(ref_next(random) % 1000) / 100 - 4);
+}
+
 static inline void ref_problem_outputs_(ref_problem *problem, const ref_options *options) {
   lathe_decode_args *args = &problem->args;
   const lathe_decode_desc *desc = &problem->desc;
@@ -266,6 +279,7 @@ static inline void ref_problem_make(ref_problem *problem, const ref_options *opt
   ref_problem_tables_(problem, options, &random);
   ref_problem_cache_(problem, options, &random);
   ref_problem_query_(problem, options, &random);
+  ref_problem_sinks_(problem, &random);
   ref_problem_outputs_(problem, options);
   if (options->trust_tables)
     problem->args.num_pages = 0;

@@ -182,6 +182,38 @@ Test(cpu_hand, softcap_of_huge_logits_is_the_cap) {
   tiny_expect(&t, 0, 0.75, 5, log(4.0));
 }
 
+Test(cpu_hand, sink_takes_its_share_and_leaves_the_lse) {
+  tiny t;
+  float sink = (float)log(4.0); /* weights 1 and 3 of 8 */
+  tiny_make(&t);
+  t.desc.attention_sinks = 1;
+  t.args.sinks = &sink;
+  t.seq_len = 2;
+  cpu_run(&t.desc, &t.args);
+  tiny_expect(&t, 0, 0.375, 2.5, log(4.0));
+  sink = -INFINITY; /* none */
+  cpu_run(&t.desc, &t.args);
+  tiny_expect(&t, 0, 0.75, 5, log(4.0));
+  sink = 1e4f; /* all but all */
+  cpu_run(&t.desc, &t.args);
+  tiny_expect(&t, 0, 0, 0, log(4.0));
+  t.seq_len = 0;
+  cpu_run(&t.desc, &t.args);
+  tiny_expect(&t, 0, 0, 0, -INFINITY);
+}
+
+Test(cpu_hand, softmax_scale_in_memory_counts_alone) {
+  tiny t;
+  float scale = (float)log(3.0);
+  tiny_make(&t);
+  t.desc.softmax_scale_on_device = 1;
+  t.args.softmax_scale_at = &scale;
+  t.args.softmax_scale = 17;
+  t.seq_len = 2;
+  cpu_run(&t.desc, &t.args);
+  tiny_expect(&t, 0, 0.75, 5, log(4.0));
+}
+
 Test(cpu_hand, no_rows_give_zero_and_minus_infinity) {
   tiny t;
   tiny_make(&t);

@@ -141,6 +141,27 @@ Test(cpu_oracle, softcaps) {
   }
 }
 
+Test(cpu_oracle, sinks_of_every_head) {
+  float sinks[20];
+  ref_problem problem;
+  ref_options options = cpu_options();
+  for (int i = 0; i < 20; i++)
+    sinks[i] = i % 5 == 4 ? -INFINITY : (float)(i % 7) - 3;
+  options.desc.attention_sinks = 1;
+  options.desc.num_heads = 20;
+  options.desc.max_q_len = 3;
+  for (int i = 0; i < 2; i++) {
+    ref_problem_make(&problem, &options);
+    problem.args.sinks = sinks;
+    cpu_run(&problem.desc, &problem.args);
+    cpu_expect(&problem);
+    ref_problem_free(&problem);
+    options.desc.sliding_window = 11;
+    options.desc.logit_softcap = 3;
+    options.desc.lse_base = LATHE_LSE_BASE2;
+  }
+}
+
 Test(cpu_oracle, fewer_new_tokens_than_planned) {
   ref_options options = cpu_options();
   options.desc.max_q_len = 5;

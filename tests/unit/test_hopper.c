@@ -278,6 +278,15 @@ Test(dispatch, options_go_to_the_portable_kernel) {
   expect_taken(&desc, "decode_sm80_bf16_bf16_c_l512r64_m16t32s2x2");
   expect_line("decode_sm90_bf16_bf16: passed over: logit_softcap is 30, and it has no soft-cap\n");
   desc.logit_softcap = 0;
+  desc.attention_sinks = 1;
+  expect_taken(&desc, "decode_sm80_bf16_bf16_s_l512r64_m16t32s2x2");
+  expect_line("decode_sm90_bf16_bf16: passed over: attention_sinks is 1, and it has no sinks\n");
+  desc.attention_sinks = 0;
+  desc.softmax_scale_on_device = 1;
+  expect_taken(&desc, "decode_sm80_bf16_bf16_d_l512r64_m16t32s2x2");
+  expect_line("decode_sm90_bf16_bf16: passed over: softmax_scale_on_device is 1, and it takes the "
+              "host's\n");
+  desc.softmax_scale_on_device = 0;
   desc.sliding_window = desc.max_seq_len; // hides nothing
   expect_taken(&desc, "decode_sm90_");
 }

@@ -123,7 +123,7 @@ Test(kernel, merge_has_no_dynamic_shared_memory) {
   lathep_variant merge;
   test_begin_fakes();
   context = make_context(&desc);
-  lathep_variant_merge(LATHE_DTYPE_BF16, 512, &merge);
+  lathep_variant_merge(LATHE_DTYPE_BF16, 512, 0, &merge);
   cuda->dynamic_shared = -1;
   cr_assert_eq(lathep_kernel_get(context, &merge, &kernel, &how), LATHE_STATUS_OK);
   cr_expect_eq(cuda->dynamic_shared, -1);
@@ -347,10 +347,13 @@ Test(kernel, compilation_forbidden) {
                    "kernel " NAME " is in no table and no cache, and LATHE_JIT=0 forbids to "
                    "compile it; add to codegen/variants.toml a [[variant]] with families = "
                    "[\"decode_sm80_bf16_bf16\"], l = 512, r = 64, rows = [16]");
-  lathep_variant_merge(LATHE_DTYPE_F16, 320, &merge);
+  lathep_variant_merge(LATHE_DTYPE_F16, 320, 0, &merge);
   expect_failed(lathep_kernel_get(context, &merge, &kernel, &how), LATHE_STATUS_JIT_DISABLED,
                 "a [[variant]] with families = [\"merge_sm80_f16\"], l = 320, or allow "
                 "compilation");
+  lathep_variant_merge(LATHE_DTYPE_F16, 320, LATHEP_OPTION_SINKS, &merge);
+  expect_failed(lathep_kernel_get(context, &merge, &kernel, &how), LATHE_STATUS_JIT_DISABLED,
+                "families = [\"merge_sm80_f16\"], l = 320, options = [\"s\"], or allow");
   hopper.arch = LATHEP_ARCH_SM90A;
   hopper.page = hopper.rows = 64;
   expect_failed(lathep_kernel_get(context, &hopper, &kernel, &how), LATHE_STATUS_JIT_DISABLED,

@@ -473,12 +473,42 @@ Test(run, params_of_options) {
   const struct lathep_decode_params *p = &recorded.launches[0].params;
   desc.sliding_window = 7;
   desc.logit_softcap = 30;
+  desc.attention_sinks = 1;
+  args.sinks = memory.lse;
   plan = recorded_plan(context, &desc);
   recorded.current = PLAN_CONTEXT;
   cr_assert_eq(lathe_decode_run(plan, &args, NULL), LATHE_STATUS_OK);
   cr_expect_eq(p->window, 7);
   cr_expect_float_eq(p->cap_log2, 30 / log(2.0), 1e-5);
+  cr_expect_eq(p->sinks, memory.lse);
+  cr_expect_eq(recorded.launches[1].params.sinks, memory.lse, "the merge kernel's too");
   cr_expect_float_eq(p->cap_inverse, log(2.0) / 30, 1e-8);
+  lathe_decode_plan_destroy(plan);
+  lathe_context_destroy(context);
+}
+
+Test(run, softmax_scale_on_the_device) {
+  lathe_decode_desc desc = good_desc();
+  lathe_decode_args args = good_args();
+  lathe_context *context = recording_context(9, 0);
+  lathe_decode_plan *plan;
+  const struct lathep_decode_params *p = &recorded.launches[0].params;
+  desc.softmax_scale_on_device = 1;
+  desc.kv_dtype = LATHE_DTYPE_E4M3;
+  args.kv_scale = 0.5f;
+  args.softmax_scale = 0; // not read
+  args.softmax_scale_at = memory.lse;
+  memory.lse[0] = 0.125f;
+  plan = recorded_plan(context, &desc);
+  recorded.current = PLAN_CONTEXT;
+  cr_assert_eq(lathe_decode_run(plan, &args, NULL), LATHE_STATUS_OK);
+  cr_expect_eq(p->softmax_scale, memory.lse);
+  cr_expect_float_eq(p->scale_log2, 0.5 / log(2.0), 1e-6);
+  args.lse = NULL;
+  cr_expect_eq(lathe_decode_validate(plan, &args, NULL), LATHE_STATUS_OK);
+  memory.lse[0] = -1;
+  expect_refused(lathe_decode_validate(plan, &args, NULL), LATHE_STATUS_CHECK_FAILED,
+                 "the float at lathe_decode_args.softmax_scale_at is -1; write a finite");
   lathe_decode_plan_destroy(plan);
   lathe_context_destroy(context);
 }

@@ -74,7 +74,7 @@ Test(variant, name_and_family_of_other_output) {
 Test(variant, merge) {
   char text[128];
   lathep_variant v;
-  lathep_variant_merge(LATHE_DTYPE_F16, 320, &v);
+  lathep_variant_merge(LATHE_DTYPE_F16, 320, 0, &v);
   cr_expect_eq(v.threads, 256);
   cr_expect_eq(v.shared_bytes, 0);
   lathep_variant_name(&v, text, sizeof text);
@@ -111,7 +111,7 @@ Test(variant, parameter_block) {
 Test(variant, options_are_in_name_and_block) {
   char text[512];
   lathe_decode_desc desc = make_desc(LATHE_DTYPE_BF16, LATHE_DTYPE_BF16, LATHE_DTYPE_F16, 512, 64);
-  lathep_variant v, schedule;
+  lathep_variant v, schedule, merge;
   desc.sliding_window = 4096;
   cr_assert_eq(choose(&desc, 16, SM90, &v), LATHE_STATUS_OK);
   lathep_variant_name(&v, text, sizeof text);
@@ -124,6 +124,13 @@ Test(variant, options_are_in_name_and_block) {
   cr_assert_eq(choose(&desc, 16, SM90, &v), LATHE_STATUS_OK);
   lathep_variant_name(&v, text, sizeof text);
   cr_expect_str_eq(text, "decode_sm80_bf16_bf16_of16_wc_l512r64_m16t32s2x2");
+  desc.attention_sinks = 1;
+  cr_assert_eq(choose(&desc, 16, SM90, &v), LATHE_STATUS_OK);
+  lathep_variant_name(&v, text, sizeof text);
+  cr_expect_str_eq(text, "decode_sm80_bf16_bf16_of16_wcs_l512r64_m16t32s2x2");
+  lathep_variant_merge(desc.out_dtype, 512, v.options, &merge);
+  lathep_variant_name(&merge, text, sizeof text);
+  cr_expect_str_eq(text, "merge_sm80_f16_s_l512");
   lathep_variant_schedule(32, v.options, &schedule);
   lathep_variant_name(&schedule, text, sizeof text);
   cr_expect_str_eq(text, "schedule_sm80_w_t32");

@@ -181,6 +181,8 @@ LATHEP_FN lathe_status lathep_check_counts(const lathe_decode_desc *desc, lathe_
 }
 
 LATHEP_FN lathe_status lathep_check_scales(const lathe_decode_desc *desc, lathe_decode_args *args) {
+  if (desc->softmax_scale_on_device)
+    args->softmax_scale = 1.0f; // times what is there
   if (!(args->softmax_scale > 0.0f) || !isfinite(args->softmax_scale))
     return lathep_fail(
         LATHE_STATUS_INVALID_ARGUMENT,
@@ -210,6 +212,31 @@ LATHEP_FN lathe_status lathep_check_scales(const lathe_decode_desc *desc, lathe_
                        "%g; give the scale of logits that are capped",
                        (double)args->softmax_scale, (double)desc->logit_softcap);
   return LATHE_STATUS_OK;
+}
+
+// What a run has only if its plan has the option.
+LATHEP_FN lathe_status lathep_check_option(const char *field, const void *pointer, int wanted,
+                                           const char *option, const char *what) {
+  if (wanted)
+    return lathep_check_pointer(field, pointer, (int)sizeof(float), what);
+  if (pointer)
+    return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
+                       "lathe_decode_args.%s is at %p and lathe_decode_desc.%s of the plan is 0; "
+                       "leave it null, or make a plan with %s",
+                       field, pointer, option, option);
+  return LATHE_STATUS_OK;
+}
+
+LATHEP_FN lathe_status lathep_check_option_args(const lathe_decode_desc *desc,
+                                                const lathe_decode_args *args) {
+  lathe_status status =
+      lathep_check_option("sinks", args->sinks, desc->attention_sinks, "attention_sinks",
+                          "float [num_heads], or have a plan without attention_sinks");
+  if (!status)
+    status = lathep_check_option("softmax_scale_at", args->softmax_scale_at,
+                                 desc->softmax_scale_on_device, "softmax_scale_on_device",
+                                 "one float, or have a plan without softmax_scale_on_device");
+  return status;
 }
 
 // What a schedule is made of, besides counts.
@@ -261,6 +288,8 @@ LATHEP_FN lathe_status lathep_check_workspace(size_t size, const lathe_decode_ar
       {"block_tables", args->block_tables},
       {"seq_lens", args->seq_lens},
       {"cu_q_lens", args->cu_q_lens},
+      {"softmax_scale_at", args->softmax_scale_at},
+      {"sinks", args->sinks},
       {"out", args->out},
       {"lse", args->lse},
   };
@@ -410,6 +439,8 @@ LATHEP_FN lathe_status lathep_decode_args_resolve(const lathe_decode_desc *desc,
     status = lathep_resolve_cache(desc, cuda, filled);
   if (!status)
     status = lathep_check_scales(desc, filled);
+  if (!status)
+    status = lathep_check_option_args(desc, filled);
   if (!status)
     status = lathep_resolve_outputs(desc, cuda, filled);
   return status ? status : lathep_check_workspace(workspace_size, filled);

@@ -16,6 +16,7 @@ enum {
 typedef struct lathep_cpu_job {
   const lathe_decode_desc *desc;
   const lathe_decode_args *args;
+  double softmax_scale;
   int64_t padded;             // doubles of a row in scratch memory
   int64_t blocks_per_request; // of LATHEP_CPU_ROWS rows
   pthread_mutex_t mutex;
@@ -125,7 +126,7 @@ LATHEP_FN void lathep_cpu_add(double *__restrict sum, double factor, const doubl
 LATHEP_FN void lathep_cpu_attend(const lathep_cpu_worker *worker, lathep_cpu_row *row,
                                  const double *q, double *acc, int64_t first, int64_t end) {
   const lathe_decode_args *args = worker->job->args;
-  const double scale = (double)args->softmax_scale * (double)args->kv_scale;
+  const double scale = worker->job->softmax_scale * (double)args->kv_scale;
   const double cap = (double)worker->job->desc->logit_softcap;
   const int64_t padded = worker->job->padded;
   const int64_t l =
@@ -176,12 +177,14 @@ LATHEP_FN void lathep_cpu_finish(const lathep_cpu_worker *worker, const lathep_c
   const lathe_decode_desc *desc = worker->job->desc;
   const lathe_decode_args *args = worker->job->args;
   const double ln2 = 0.69314718055994530942;
-  double value, lse = row->most;
+  double value, sum = row->sum, lse = row->most;
   uint16_t *out = (uint16_t *)args->out + row->token * args->out_token_stride +
                   row->head * args->out_head_stride;
   int64_t d;
+  if (desc->attention_sinks)
+    sum += exp((double)args->sinks[row->head] - row->most);
   for (d = 0; d < desc->kv_lora_rank; d++) {
-    value = row->visible > 0 ? acc[d] / row->sum * (double)args->kv_scale : 0;
+    value = row->visible > 0 ? acc[d] / sum * (double)args->kv_scale : 0;
     out[d] =
         desc->out_dtype == LATHE_DTYPE_F16 ? lathep_f64_to_f16(value) : lathep_f64_to_bf16(value);
   }
@@ -281,6 +284,8 @@ LATHEP_FN lathe_status lathep_cpu_decode(const lathe_context *context,
   int n, threads;
   job.desc = desc;
   job.args = args;
+  job.softmax_scale =
+      (double)(desc->softmax_scale_on_device ? *args->softmax_scale_at : args->softmax_scale);
   job.next = 0;
   job.padded =
       lathep_ceil_div((int64_t)desc->kv_lora_rank + desc->qk_rope_head_dim, LATHEP_CPU_LANES) *

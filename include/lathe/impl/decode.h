@@ -122,6 +122,8 @@ LATHEP_FN void lathep_decode_params_fill(const lathe_decode_plan *plan,
   p->split_blocks = desc->split_len / choice->decode.tokens;
   p->split_parts = choice->split_parts;
   p->window = desc->sliding_window;
+  p->sinks = args->sinks;
+  p->softmax_scale = args->softmax_scale_at;
   if (desc->logit_softcap != 0.0f) {
     p->cap_log2 = (float)((double)desc->logit_softcap * 1.4426950408889634);
     p->cap_inverse = 1.0f / p->cap_log2;

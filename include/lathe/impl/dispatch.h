@@ -229,7 +229,7 @@ LATHEP_FN lathe_status lathep_choice_launch(const lathep_device *device,
   choice->workspace_size = choice->partial_out_bytes + choice->partial_exponents_bytes +
                            choice->partial_lse_bytes + 2 * choice->split_table_bytes +
                            choice->schedule_bytes;
-  lathep_variant_merge(desc->out_dtype, desc->kv_lora_rank, &choice->merge);
+  lathep_variant_merge(desc->out_dtype, desc->kv_lora_rank, v->options, &choice->merge);
   lathep_variant_schedule(v->tokens, v->options, &choice->schedule);
   return LATHE_STATUS_OK;
 }

@@ -28,20 +28,22 @@ struct lathep_decode_params {
   long long block_table_stride; // entries
   long long num_pages;          // entries outside [0, num_pages) read as zeros
   int batch, num_heads, num_tokens;
-  int q_len, max_q_len;      // uniform S; upper bound of a request's S
-  int max_seq_len;           // lengths are clamped to [0, max_seq_len]
-  int page_size, page_shift; // page_shift: log2(page_size), or -1 if that is not a power of two
-  int causal;                // 1: token t of S sees max(0, K - S + t + 1) rows; 0: K rows
-  int groups;                // parts the KV work is cut into, at most 1024
-  int row_tiles;             // ceil(num_heads * max_q_len / ROWS)
-  int slot_rows;             // row_tiles * ROWS
-  int splits;                // rows of the split table, at most 1024
-  int split_blocks;          // requests are cut every so many blocks; 0: where it balances groups
-  int split_parts;           // split_blocks > 0: the most parts of a request
-  float scale_log2;          // softmax_scale * kv_scale * log2(e)
-  float out_scale;           // kv_scale: what V is multiplied by
-  float lse_scale;           // ln(2) for a natural lse, 1 for base 2
-  int window;                // rows that a token sees at most, its own the last
-  float cap_log2;            // logit_softcap * log2(e)
-  float cap_inverse;         // 1 / cap_log2
+  int q_len, max_q_len;       // uniform S; upper bound of a request's S
+  int max_seq_len;            // lengths are clamped to [0, max_seq_len]
+  int page_size, page_shift;  // page_shift: log2(page_size), or -1 if that is not a power of two
+  int causal;                 // 1: token t of S sees max(0, K - S + t + 1) rows; 0: K rows
+  int groups;                 // parts the KV work is cut into, at most 1024
+  int row_tiles;              // ceil(num_heads * max_q_len / ROWS)
+  int slot_rows;              // row_tiles * ROWS
+  int splits;                 // rows of the split table, at most 1024
+  int split_blocks;           // requests are cut every so many blocks; 0: where it balances groups
+  int split_parts;            // split_blocks > 0: the most parts of a request
+  float scale_log2;           // softmax_scale * kv_scale * log2(e)
+  float out_scale;            // kv_scale: what V is multiplied by
+  float lse_scale;            // ln(2) for a natural lse, 1 for base 2
+  int window;                 // rows that a token sees at most, its own the last
+  float cap_log2;             // logit_softcap * log2(e)
+  float cap_inverse;          // 1 / cap_log2
+  const float *sinks;         // [num_heads], natural logits
+  const float *softmax_scale; // multiplies scale_log2, which then has all but this
 };

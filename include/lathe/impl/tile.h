@@ -203,6 +203,12 @@ LATHEP_FN int lathep_hopper_refuse_option(const lathe_decode_desc *desc, char *w
   else if (desc->logit_softcap != 0.0f)
     lathep_print(why, why_size, "logit_softcap is %g, and it has no soft-cap",
                  (double)desc->logit_softcap);
+  else if (desc->attention_sinks)
+    lathep_print(why, why_size, "attention_sinks is %d, and it has no sinks",
+                 (int)desc->attention_sinks);
+  else if (desc->softmax_scale_on_device)
+    lathep_print(why, why_size, "softmax_scale_on_device is %d, and it takes the host's",
+                 (int)desc->softmax_scale_on_device);
   else
     return 0;
   return 1;

@@ -262,12 +262,33 @@ LATHEP_FN lathe_status lathep_fetch_lengths(const lathe_decode_plan *plan,
   return status ? status : lathep_validate_lengths(&plan->desc, args, *lens, *cu);
 }
 
+// That the softmax scale on the device is one.
+LATHEP_FN lathe_status lathep_validate_scale(const lathe_context *context,
+                                             const lathe_decode_args *args, lathe_stream stream) {
+  float scale = 0;
+  int32_t bits = 0;
+  lathe_status status =
+      lathep_fetch(context, "softmax_scale_at",
+                   (const int32_t *)(const void *)args->softmax_scale_at, 1, &bits, stream);
+  if (!status)
+    status = lathep_fetched(context, "softmax_scale_at", stream);
+  memcpy(&scale, &bits, sizeof scale);
+  if (!status && !(scale > 0.0f && isfinite(scale)))
+    return lathep_fail(LATHE_STATUS_CHECK_FAILED,
+                       "the float at lathe_decode_args.softmax_scale_at is %g; write a finite "
+                       "value above 0 there before the run",
+                       (double)scale);
+  return status;
+}
+
 // With resolved args, the plan's CUDA context current.
 LATHEP_FN lathe_status lathep_decode_validate(lathe_decode_plan *plan,
                                               const lathe_decode_args *args, lathe_stream stream) {
   const lathe_context *context = plan->context;
   int32_t *tables = NULL, *lens = NULL, *cu;
   lathe_status status = lathep_fetch_lengths(plan, args, &lens, &cu, stream);
+  if (!status && plan->desc.softmax_scale_on_device)
+    status = lathep_validate_scale(context, args, stream);
   if (!status && args->scheduled && context->backend != LATHE_BACKEND_CPU)
     status = lathep_validate_schedule(plan, args, lens, cu, stream);
   if (!status)

@@ -9,9 +9,12 @@
 enum {
   LATHEP_OPTION_WINDOW = 1,  // w: desc.sliding_window
   LATHEP_OPTION_SOFTCAP = 2, // c: desc.logit_softcap
-  LATHEP_SCHEDULE_OPTIONS = LATHEP_OPTION_WINDOW
+  LATHEP_OPTION_SINKS = 4,   // s: desc.attention_sinks
+  LATHEP_OPTION_SCALE = 8,   // d: desc.softmax_scale_on_device
+  LATHEP_SCHEDULE_OPTIONS = LATHEP_OPTION_WINDOW,
+  LATHEP_MERGE_OPTIONS = LATHEP_OPTION_SINKS
 };
-static const char lathep_option_letters[] = "wc";
+static const char lathep_option_letters[] = "wcsd";
 
 typedef enum lathep_op { LATHEP_OP_DECODE, LATHEP_OP_MERGE, LATHEP_OP_SCHEDULE } lathep_op;
 
@@ -150,6 +153,10 @@ LATHEP_FN unsigned lathep_desc_options(const lathe_decode_desc *desc) {
     options |= LATHEP_OPTION_WINDOW;
   if (desc->logit_softcap != 0.0f)
     options |= LATHEP_OPTION_SOFTCAP;
+  if (desc->attention_sinks)
+    options |= LATHEP_OPTION_SINKS;
+  if (desc->softmax_scale_on_device)
+    options |= LATHEP_OPTION_SCALE;
   return options;
 }
 
@@ -167,12 +174,14 @@ LATHEP_FN void lathep_variant_decode(lathep_arch arch, const lathe_decode_desc *
   v->options = lathep_desc_options(desc);
 }
 
-// The kernel that merges the split-KV partials of decode variants with this output.
-LATHEP_FN void lathep_variant_merge(lathe_dtype out, int l, lathep_variant *v) {
+// The kernel that merges the split-KV partials of decode variants with this output and such
+// options.
+LATHEP_FN void lathep_variant_merge(lathe_dtype out, int l, unsigned options, lathep_variant *v) {
   memset(v, 0, sizeof *v);
   v->op = LATHEP_OP_MERGE;
   v->out = out;
   v->l = l;
+  v->options = options & LATHEP_MERGE_OPTIONS;
   v->threads = LATHEP_MERGE_THREADS;
 }
 
