@@ -27,6 +27,7 @@
 #include "impl/create.h"
 
 #include "impl/check.h"
+#include "impl/tensor.h"
 #include "impl/args.h"
 #include "impl/dispatch.h"
 #include "impl/cpu.h"

@@ -27,32 +27,32 @@ LATHEP_FN lathe_status lathep_plan_kernels(lathe_decode_plan *plan) {
 }
 
 // args.programmatic_launch on the CUDA backend: of a device, a driver and kernels that have it.
-LATHEP_FN lathe_status lathep_check_programmatic(const lathe_decode_plan *plan, int32_t wanted) {
-  const lathe_context *context = plan->context;
-  const lathep_kernel *kernel = plan->kernel;
+// `of`: whose args; merge: a second kernel, or null.
+LATHEP_FN lathe_status lathep_check_programmatic(const char *of, const lathe_context *context,
+                                                 const lathep_kernel *kernel,
+                                                 const lathep_kernel *merge, int32_t wanted) {
   if (!wanted)
     return LATHE_STATUS_OK;
   if (context->device.major < 9)
     return lathep_fail(LATHE_STATUS_UNSUPPORTED,
-                       "lathe_decode_args.programmatic_launch is %d and %s has compute capability "
+                       "%s.programmatic_launch is %d and %s has compute capability "
                        "%d.%d; leave it 0 below 9.0",
-                       (int)wanted, context->device.name, context->device.major,
+                       of, (int)wanted, context->device.name, context->device.major,
                        context->device.minor);
   if (!context->cuda.cuLaunchKernelEx)
-    return lathep_fail(
-        LATHE_STATUS_UNSUPPORTED,
-        "lathe_decode_args.programmatic_launch is %d and the driver (CUDA %d.%d) has "
-        "no cuLaunchKernelEx; leave it 0, or install a driver of CUDA 12",
-        (int)wanted, context->device.driver_version / 1000,
-        context->device.driver_version % 1000 / 10);
-  if (lathep_kernel_waits(kernel) && plan->merge)
-    kernel = plan->merge;
+    return lathep_fail(LATHE_STATUS_UNSUPPORTED,
+                       "%s.programmatic_launch is %d and the driver (CUDA %d.%d) has "
+                       "no cuLaunchKernelEx; leave it 0, or install a driver of CUDA 12",
+                       of, (int)wanted, context->device.driver_version / 1000,
+                       context->device.driver_version % 1000 / 10);
+  if (lathep_kernel_waits(kernel) && merge)
+    kernel = merge;
   if (!lathep_kernel_waits(kernel))
     return lathep_fail(LATHE_STATUS_UNSUPPORTED,
-                       "lathe_decode_args.programmatic_launch is %d and kernel %s was compiled for "
+                       "%s.programmatic_launch is %d and kernel %s was compiled for "
                        "compute capability %d.%d; leave it 0, or compile the kernels ahead of time "
                        "for 9.0 or later",
-                       (int)wanted, kernel->name, kernel->ptx_version / 10,
+                       of, (int)wanted, kernel->name, kernel->ptx_version / 10,
                        kernel->ptx_version % 10);
   return LATHE_STATUS_OK;
 }

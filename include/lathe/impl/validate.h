@@ -4,7 +4,7 @@
 // cu_q_lens, block tables) and names the first request and entry that is out of range. A run would
 // clamp these or read zeros; this says so.
 
-LATHEP_FN lathe_status lathep_fetch(const lathe_context *context, const char *field,
+LATHEP_FN lathe_status lathep_fetch(const lathe_context *context, const char *of, const char *field,
                                     const int32_t *from, int64_t count, int32_t *to,
                                     lathe_stream stream) {
   size_t bytes = (size_t)count * sizeof(int32_t);
@@ -18,23 +18,23 @@ LATHEP_FN lathe_status lathep_fetch(const lathe_context *context, const char *fi
   code = context->cuda.cuMemcpyDtoHAsync(to, (lathep_device_ptr)(uintptr_t)from, bytes, stream);
   if (code)
     return lathep_fail_driver(LATHE_STATUS_CUDA_ERROR, code,
-                              "copying %zu bytes of lathe_decode_args.%s from %p failed; give "
+                              "copying %zu bytes of %s.%s from %p failed; give "
                               "device memory of the plan's CUDA context",
-                              bytes, field, (const void *)from);
+                              bytes, of, field, (const void *)from);
   return LATHE_STATUS_OK;
 }
 
-LATHEP_FN lathe_status lathep_fetched(const lathe_context *context, const char *field,
-                                      lathe_stream stream) {
+LATHEP_FN lathe_status lathep_fetched(const lathe_context *context, const char *of,
+                                      const char *field, lathe_stream stream) {
   int code;
   if (context->backend == LATHE_BACKEND_CPU)
     return LATHE_STATUS_OK;
   code = context->cuda.cuStreamSynchronize(stream);
   if (code)
     return lathep_fail_driver(LATHE_STATUS_CUDA_ERROR, code,
-                              "waiting for the copy of lathe_decode_args.%s failed; an earlier "
+                              "waiting for the copy of %s.%s failed; an earlier "
                               "kernel on stream %p faulted, or the memory is not the device's",
-                              field, (void *)stream);
+                              of, field, (void *)stream);
   return LATHE_STATUS_OK;
 }
 
@@ -110,12 +110,13 @@ LATHEP_FN lathe_status lathep_fetch_tables(const lathe_decode_plan *plan,
                        (long long)total);
   for (i = 0; i < args->batch && !status; i++) {
     int64_t count = lathep_ceil_div(lens[i], page_size);
-    status = lathep_fetch(plan->context, "block_tables",
+    status = lathep_fetch(plan->context, LATHEP_DECODE_ARGS, "block_tables",
                           args->block_tables + i * args->block_table_stride, count, *tables + done,
                           stream);
     done += count;
   }
-  return status ? status : lathep_fetched(plan->context, "block_tables", stream);
+  return status ? status
+                : lathep_fetched(plan->context, LATHEP_DECODE_ARGS, "block_tables", stream);
 }
 
 // With resolved args, the plan's CUDA context current.
@@ -133,11 +134,13 @@ LATHEP_FN lathe_status lathep_decode_validate(lathe_decode_plan *plan,
         "memory, or switch LATHE_CHECK off",
         (int)args->batch);
   cu = lens + batch;
-  status = lathep_fetch(context, "seq_lens", args->seq_lens, batch, lens, stream);
+  status =
+      lathep_fetch(context, LATHEP_DECODE_ARGS, "seq_lens", args->seq_lens, batch, lens, stream);
   if (!status && args->cu_q_lens)
-    status = lathep_fetch(context, "cu_q_lens", args->cu_q_lens, batch + 1, cu, stream);
+    status = lathep_fetch(context, LATHEP_DECODE_ARGS, "cu_q_lens", args->cu_q_lens, batch + 1, cu,
+                          stream);
   if (!status)
-    status = lathep_fetched(context, "seq_lens", stream);
+    status = lathep_fetched(context, LATHEP_DECODE_ARGS, "seq_lens", stream);
   if (!status)
     status = lathep_validate_lengths(&plan->desc, args, lens, cu);
   if (!status)
