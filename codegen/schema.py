@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 import tile as tiles
 
-OPS = ("decode", "merge")
+OPS = ("decode", "merge", "append", "join")
 HALF = ("bf16", "f16")
+FIELDS = {"decode": ("q", "kv", "out"), "append": ("q", "kv", "out"), "join": ("q", "out"), "merge": ("out",)}
+SIZES = {"decode": ("l", "r"), "append": ("l", "r"), "join": ("l",), "merge": ("l",)}
 ROWS = (16, 32, 64)
 
 
@@ -40,8 +42,8 @@ class Family:
     def name(self):
         if self.op == "merge":
             return f"merge_{self.arch}_{self.out}"
-        suffix = "" if self.out == self.q else f"_o{self.out}"
-        return f"decode_{self.arch}_{self.q}_{self.kv}{suffix}"
+        types = "_".join(t for t in (self.q, self.kv) if t)
+        return f"{self.op}_{self.arch}_{types}" + ("" if self.out == self.q else f"_o{self.out}")
 
     @property
     def kv_size(self):
@@ -79,7 +81,7 @@ class Variant:
     @property
     def shape(self):
         """Family and dims: the name without the tile."""
-        return f"{self.family.name}_l{self.l}" + (f"r{self.r}" if self.family.op == "decode" else "")
+        return f"{self.family.name}_l{self.l}" + (f"r{self.r}" if "r" in SIZES[self.family.op] else "")
 
     @property
     def name(self):
@@ -89,11 +91,20 @@ class Variant:
     @property
     def params(self):
         block = {"KERNEL": f"lathe_{self.name}", "L": self.l}
+        if "r" in SIZES[self.family.op]:
+            block["R"] = self.r
         if self.family.op == "decode":
             t = self.tile
-            block |= {"R": self.r, "ROWS": t.rows, "TOKENS": t.tokens, "STAGES": t.stages,
+            block |= {"ROWS": t.rows, "TOKENS": t.tokens, "STAGES": t.stages,
                       **({"PAGE": t.page} if t.page else {"CTAS": t.ctas}), "SHARED_BYTES": t.shared_bytes}
         return block
+
+    @property
+    def empty(self):
+        """The body that stands for it where its own cannot be: one with its arguments."""
+        if self.family.op in ("append", "join"):
+            return f"empty_{self.family.op}"
+        return "empty_maps" if self.tile and self.tile.page else "empty"
 
 
 @dataclass(frozen=True)
@@ -111,8 +122,8 @@ class Row:
         """The row's kernels for these devices, without repetition."""
         found = {}
         for family in self.families:
-            if family.op == "merge":
-                v = Variant(family, self.l)
+            if family.op != "decode":
+                v = Variant(family, self.l, self.r)
                 found[v.name] = v
                 continue
             for rows, optin, page in itertools.product(self.rows, family.limits(archs), self.pages or (None,)):
@@ -163,17 +174,21 @@ def _family(i, table):
     where = f"family {i}"
     _fields(where, table, ("op", "arch", "out"), ("q", "kv"))
     _one_of(where, "op", table["op"], OPS)
-    merge = table["op"] == "merge"
-    if merge:
-        for field in ("q", "kv"):
-            if field in table:
-                raise SchemaError(f"{where}: {field} has no meaning for a merge kernel; remove it")
+    op = table["op"]
+    for field in ("q", "kv"):
+        if field in table and field not in FIELDS[op]:
+            raise SchemaError(f"{where}: {field} has no meaning for a {op} kernel; remove it")
+    _fields(where, table, ("op", "arch", *FIELDS[op]))
+    _one_of(where, "arch", table["arch"], tuple(ARCHS) if op == "decode" else ("sm80",))
+    halves = HALF + ("f32",) if op == "join" else HALF
+    if "q" in FIELDS[op]:
+        _one_of(where, "q", table["q"], halves)
+    if op == "append":
+        _one_of(where, "kv", table["kv"], (table["q"], "e4m3") + ("row656",) * (table["q"] == "bf16"))
+        _one_of(where, "out", table["out"], (table["q"],) + ("e4m3",) * (table["kv"] == "e4m3"))
     else:
-        _fields(where, table, ("op", "arch", "q", "kv", "out"))
-    _one_of(where, "arch", table["arch"], ("sm80",) if merge else tuple(ARCHS))
-    _one_of(where, "out", table["out"], HALF)
-    if not merge:
-        _one_of(where, "q", table["q"], HALF)
+        _one_of(where, "out", table["out"], halves)
+    if op == "decode":
         _one_of(where, "kv", table["kv"], (table["q"],) if table["arch"] in tiles.HOPPER else (table["q"], "e4m3"))
     return Family(table["op"], table["arch"], table.get("q", ""), table.get("kv", ""), table["out"])
 
@@ -214,11 +229,19 @@ def _row(i, table, families):
     if not isinstance(table.get("ptx", False), bool):
         raise SchemaError(f"{where}: ptx = {table['ptx']!r}; give true or false")
     _size(where, "l", table["l"], 16)
-    if of[0].op == "merge":
+    op = of[0].op
+    if op != "decode":
         for field in ("r", "rows", "pages"):
-            if field in table:
-                raise SchemaError(f"{where}: {field} has no meaning for a merge kernel; remove it")
-    else:
+            if field in table and field not in SIZES[op]:
+                raise SchemaError(f"{where}: {field} has no meaning for {'an' if op[0] == 'a' else 'a'} {op} kernel; "
+                                  "remove it")
+    if op == "append":
+        _fields(where, table, ("families", "l", "why", "r"), ("ptx",))
+        _size(where, "r", table["r"], 0)
+        for family in of:
+            if family.kv == "row656" and (table["l"], table["r"]) != (512, 64):
+                raise SchemaError(f"{where}: l = {table['l']}, r = {table['r']}; {family.name} has rows of 512 and 64")
+    if op == "decode":
         _fields(where, table, ("families", "l", "why", "r", "rows"), ("pages", "ptx"))
         _size(where, "r", table["r"], 0)
         _list(where, "rows", table["rows"], int)

@@ -45,8 +45,10 @@ def variants(catalog, l, r, target):
     for family in catalog.families:
         if not cubins.serves(family, target):
             continue
-        if family.op == 'merge':
-            found[family.name] = schema.Variant(family, l)
+        if family.op != 'decode':
+            if family.kv != 'row656' or (l, r) == V3:
+                v = schema.Variant(family, l, r)
+                found[v.name] = v
             continue
         pages = family.pages if (l, r) == V3 and family.out == family.q else family.pages[:1]
         for rows in family.rows if family.out == family.q else family.rows[-1:]:
@@ -103,7 +105,7 @@ def write(version, found):
 
 def sound(v, r):
     """What is wrong with a kernel's resources, whoever compiled it."""
-    if v.family.op == 'merge':
+    if v.family.op != 'decode':
         threads, ctas, most_shared = 256, 1, 48 * 1024
     else:
         threads, ctas = v.tile.threads, v.tile.ctas
@@ -113,7 +115,7 @@ def sound(v, r):
         return f'{r.registers} registers: {ctas} blocks of {threads} threads have no room'
     if not 16 <= r.shared <= most_shared:
         return f'{r.shared} bytes of static shared memory, not 16 to {most_shared}'
-    if r.local and (v.family.op == 'merge' or (v.l, v.r) == V3):
+    if r.local and (v.family.op != 'decode' or (v.l, v.r) == V3):
         return f'{r.local} bytes of local memory: it spills'
     return None
 

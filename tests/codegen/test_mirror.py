@@ -50,21 +50,28 @@ def tiles(program):
             tap.check(not wrong, f'tiles of {arch}, {kv}, L = {l}: {len(cases)} cases agree', '\n'.join(wrong[:5]))
 
 
+def plain(f, l, r):
+    """The line for a kernel without a tile."""
+    sizes = [l, r][:len(schema.SIZES[f.op])]
+    return ' '.join(map(str, [f.op, *(getattr(f, field) for field in schema.FIELDS[f.op]), *sizes]))
+
+
 def texts(program, generated):
     """Every variant that is built ahead of time, and every family at a shape that is not."""
     catalog = schema.load(HERE.parent.parent / 'codegen/variants.toml')
     jobs = {}
     for row in catalog.rows:
         for f in row.families:
-            if f.op == 'merge':
-                jobs[f'merge {f.out} {row.l}'] = schema.Variant(f, row.l)
+            if f.op != 'decode':
+                jobs[plain(f, row.l, row.r)] = schema.Variant(f, row.l, row.r)
             for rows, limit, page in itertools.product(row.rows, f.limits(tile.SHARED_LIMIT),
                                                        row.pages or f.pages[:1] or (64,)):
                 jobs[f'{f.arch} {f.q} {f.kv} {f.out} {row.l} {row.r} {rows} {page} {limit}'] = \
                     schema.Variant(f, row.l, row.r, f.tile(row.l, row.r, rows, limit, page))
     for f in catalog.families:
-        if f.op == 'merge':
-            jobs[f'merge {f.out} 48'] = schema.Variant(f, 48)
+        if f.op != 'decode':
+            l, r = (512, 64) if f.kv == 'row656' else (48, 16 if f.op == 'append' else 0)
+            jobs[plain(f, l, r)] = schema.Variant(f, l, r)
         else:
             jobs[f'{f.arch} {f.q} {f.kv} {f.out} 320 64 40 64 232448'] = \
                 schema.Variant(f, 320, 64, f.tile(320, 64, 40, 232448))

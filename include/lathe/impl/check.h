@@ -83,6 +83,25 @@ LATHEP_FN lathe_status lathep_check_dim(const char *of, const char *field, int32
   return LATHE_STATUS_OK;
 }
 
+LATHEP_FN lathe_status lathep_check_lse_base(const char *of, lathe_lse_base base) {
+  if (base != LATHE_LSE_NATURAL && base != LATHE_LSE_BASE2)
+    return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
+                       "%s.lse_base is %d, which is no lathe_lse_base; give LATHE_LSE_NATURAL or "
+                       "LATHE_LSE_BASE2",
+                       of, (int)base);
+  return LATHE_STATUS_OK;
+}
+
+// Of the kernels that every device from sm_80 on runs.
+LATHEP_FN lathe_status lathep_check_device(const lathep_device *device) {
+  if (device->major < 8)
+    return lathep_fail(LATHE_STATUS_UNSUPPORTED,
+                       "%s has compute capability %d.%d and the kernels need 8.0 or later; use "
+                       "another device, or the CPU backend",
+                       device->name, device->major, device->minor);
+  return LATHE_STATUS_OK;
+}
+
 // Everything about a desc that does not depend on the device's limits: dispatch.h has those. Takes
 // a desc whose defaults are filled in.
 LATHEP_FN lathe_status lathep_decode_desc_check(const lathe_decode_desc *desc,
@@ -121,11 +140,9 @@ LATHEP_FN lathe_status lathep_decode_desc_check(const lathe_decode_desc *desc,
                        "lathe_decode_desc.mask is %d, which is no lathe_mask; give "
                        "LATHE_MASK_CAUSAL or LATHE_MASK_NONE",
                        (int)desc->mask);
-  if (desc->lse_base != LATHE_LSE_NATURAL && desc->lse_base != LATHE_LSE_BASE2)
-    return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
-                       "lathe_decode_desc.lse_base is %d, which is no lathe_lse_base; give "
-                       "LATHE_LSE_NATURAL or LATHE_LSE_BASE2",
-                       (int)desc->lse_base);
+  status = lathep_check_lse_base(of, desc->lse_base);
+  if (status)
+    return status;
   if ((int64_t)desc->num_heads * desc->max_q_len > LATHEP_MAX_ROWS)
     return lathep_fail(LATHE_STATUS_UNSUPPORTED,
                        "lathe_decode_desc.num_heads x max_q_len is %d x %d; their product may be "

@@ -39,8 +39,7 @@ LATHEP_FN lathe_status lathep_fetched(const lathe_context *context, const char *
 }
 
 LATHEP_FN lathe_status lathep_validate_lengths(const lathe_decode_desc *desc,
-                                               const lathe_decode_args *args, const int32_t *lens,
-                                               const int32_t *cu) {
+                                               const lathe_decode_args *args, const int32_t *lens) {
   int32_t most = lathep_seq_limit(desc, args), i;
   for (i = 0; i < args->batch; i++)
     if (lens[i] < 0 || lens[i] > most)
@@ -49,8 +48,12 @@ LATHEP_FN lathe_status lathep_validate_lengths(const lathe_decode_desc *desc,
                          "block_table_stride %lld pages of %d)",
                          (int)i, (int)lens[i], (int)i, (int)most, (int)desc->max_seq_len,
                          (long long)args->block_table_stride, (int)desc->page_size);
-  if (!args->cu_q_lens)
-    return LATHE_STATUS_OK;
+  return LATHE_STATUS_OK;
+}
+
+LATHEP_FN lathe_status lathep_validate_tokens(const lathe_decode_desc *desc,
+                                              const lathe_decode_args *args, const int32_t *cu) {
+  int32_t i;
   if (cu[0] < 0)
     return lathep_fail(LATHE_STATUS_CHECK_FAILED,
                        "cu_q_lens[0] is %d; request 0 begins at a token of q, 0 or more",
@@ -119,6 +122,13 @@ LATHEP_FN lathe_status lathep_fetch_tables(const lathe_decode_plan *plan,
                 : lathep_fetched(plan->context, LATHEP_DECODE_ARGS, "block_tables", stream);
 }
 
+LATHEP_FN lathe_status lathep_fail_captured(const char *call, lathe_stream stream) {
+  return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
+                     "stream %p is being captured and validation waits for it; call %s() before "
+                     "the capture",
+                     (void *)stream, call);
+}
+
 // With resolved args, the plan's CUDA context current.
 LATHEP_FN lathe_status lathep_decode_validate(lathe_decode_plan *plan,
                                               const lathe_decode_args *args, lathe_stream stream) {
@@ -142,7 +152,9 @@ LATHEP_FN lathe_status lathep_decode_validate(lathe_decode_plan *plan,
   if (!status)
     status = lathep_fetched(context, LATHEP_DECODE_ARGS, "seq_lens", stream);
   if (!status)
-    status = lathep_validate_lengths(&plan->desc, args, lens, cu);
+    status = lathep_validate_lengths(&plan->desc, args, lens);
+  if (!status && args->cu_q_lens)
+    status = lathep_validate_tokens(&plan->desc, args, cu);
   if (!status)
     status = lathep_fetch_tables(plan, args, lens, &tables, stream);
   if (!status)
@@ -169,10 +181,7 @@ LATHE_API lathe_status lathe_decode_validate(lathe_decode_plan *plan, const lath
   if (status)
     return status;
   if (lathep_capturing(plan->context, stream))
-    status = lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
-                         "stream %p is being captured and validation waits for it; call "
-                         "lathe_decode_validate() before the capture",
-                         (void *)stream);
+    status = lathep_fail_captured("lathe_decode_validate", stream);
   else
     status = lathep_decode_validate(plan, &filled, stream);
   lathep_leave(plan->context, pushed);
