@@ -13,7 +13,6 @@ struct lathe_append_plan {
 
 enum {
   LATHEP_APPEND_LOADS = 4,      // 16-byte pieces that a thread of a query block asks for at once
-  LATHEP_APPEND_ROPES = 2,      // pairs of them to be rotated
   LATHEP_APPEND_MAX_ROWS = 128, // (token, head) rows of a query block
   LATHEP_APPEND_WARPS = LATHEP_APPEND_THREADS / 32 // of a block: cache rows that it writes
 };
@@ -78,8 +77,8 @@ LATHE_API lathe_status lathe_append_plan_get_info(const lathe_append_plan *plan,
 
 // ------------------------------------------------------------------------------------------ launch
 
-// How a query is cut: blocks of about as many pieces as its threads ask for at once, of one token's
-// heads or of several whole tokens.
+// How a query is cut: blocks of about as many pieces as its threads ask for at once, which of the
+// roped part are two a thread, of one token's heads or of several whole tokens.
 LATHEP_FN void lathep_append_tile(const lathe_append_desc *desc, struct lathep_append_params *p) {
   const int64_t piece = LATHEP_COPY_BYTES / 2; // elements of 16 bits
   int64_t rows = LATHEP_APPEND_MAX_ROWS;
@@ -87,8 +86,7 @@ LATHEP_FN void lathep_append_tile(const lathe_append_desc *desc, struct lathep_a
     rows = lathep_clamp(LATHEP_APPEND_LOADS * LATHEP_APPEND_THREADS * piece / desc->kv_lora_rank, 1,
                         rows);
   if (p->q_pe)
-    rows = lathep_clamp(
-        LATHEP_APPEND_ROPES * LATHEP_APPEND_THREADS * 2 * piece / desc->qk_rope_head_dim, 1, rows);
+    rows = lathep_clamp(LATHEP_APPEND_THREADS * 2 * piece / desc->qk_rope_head_dim, 1, rows);
   p->head_tiles = (int)lathep_ceil_div(desc->num_heads, rows);
   p->tile_heads = (int)lathep_ceil_div(desc->num_heads, p->head_tiles);
   p->tile_tokens = p->head_tiles == 1 ? (int)(rows / desc->num_heads) : 1;
