@@ -192,6 +192,9 @@ static void with_decode(lathe_context *context, const shape *s) {
   args.kv_scale = device.args.kv_scale;
   append = append_plan(context, &desc);
   gpu_ok(lathe_append_run(append, &args, NULL), name);
+  gpu_must(gpu.synchronize());
+  gpu_must(gpu.download(cache, device.kv.at, p.kv_size));
+  gpu_check(memcmp(cache, p.kv, p.kv_size) == 0, "%s: the cache is not as it was", name);
   device.args.q = gpu_address(joined.at);
   device.args.q_pe = NULL;
   device.args.q_token_stride = device.args.q_head_stride = 0;

@@ -24,7 +24,7 @@ typedef struct append_shape {
   uint64_t seed;
 } append_shape;
 
-enum { APPEND_BUFFERS = 16 };
+enum { APPEND_BUFFERS = 20 };
 
 typedef struct append_buffer {
   unsigned char *host, *got; // got: of outputs, what came back from the device
