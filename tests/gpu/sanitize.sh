@@ -39,7 +39,7 @@ check() { # tool, name, program arguments
   fi
 }
 
-for name in grid edges graph; do
+for name in grid edges graph append merge; do
   check memcheck "$name"
   check racecheck "$name"
 done

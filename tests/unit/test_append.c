@@ -295,8 +295,10 @@ Test(append, strides) {
         cr_expect_eq(rope[token * 24 + head * 11 + d],
                      packed.q_out[(token * 2 + head) * 8 + 4 + d]);
       }
-    cr_expect_eq(cache[4 * 17 + 6 + d], packed.cache[9 * 8 + d]); // page 4, row 1
+    cr_expect_eq(cache[4 * 17 + 6 + d], packed.cache[9 * 8 + d]); // token 0: page 4, row 1
     cr_expect_eq(kpe[4 * 19 + 9 + d], packed.cache[9 * 8 + 4 + d]);
+    cr_expect_eq(cache[3 * 17 + 6 + d], packed.cache[7 * 8 + d]); // token 3: page 3, row 1
+    cr_expect_eq(kpe[3 * 19 + 9 + d], packed.cache[7 * 8 + 4 + d]);
   }
   cr_expect_eq(out[4], 0xffff);
   cr_expect_eq(cache[4 * 17 + 5], 0xffff);
