@@ -475,9 +475,10 @@ typedef struct lathe_append_plan_info {
 } lathe_append_plan_info;
 
 /* The step before lathe_decode_run: new rows into the cache, the query into the form that decode reads.
-   Tensors are device pointers (CUDA) or host pointers (CPU). Strides are in elements of the tensor (of
-   a ROW656 cache: bytes); 0 means packed. Tokens belong to requests as in lathe_decode_args; of other
-   tokens nothing is written. D = L + R. */
+   Tensors are device pointers (CUDA; rows 16-byte aligned) or host pointers (CPU). Strides are in elements
+   of the tensor (of a ROW656 cache: bytes); 0 means packed. Tokens belong to requests as in lathe_decode_args; of other
+   tokens nothing is written. Two tokens must not have one place in the cache: which of them is kept is
+   not said. lathe_decode_run reads neither an E4M3 query nor ROW656 rows yet. D = L + R. */
 typedef struct lathe_append_args {
   int32_t batch;            /* B, 1 to max_batch */
   int32_t q_len;            /* S of every request, 1 to max_q_len; 0: max_q_len. Not read with cu_q_lens */
@@ -542,10 +543,11 @@ typedef struct lathe_append_args {
   const float *q_scale_device;  /* null, or fp32 [1] read by the run in place of q_scale */
   const float *kv_scale_device; /* null, or fp32 [1] read by the run in place of kv_scale */
   float softmax_scale;         /* as in lathe_decode_args; required with scales_out */
-  float *scales_out;           /* null, or fp32 [3], written: softmax_scale * q_scale * kv_scale, the scale on
-                                  the product of stored values; this times log2(e); kv_scale, the scale
-                                  on the output. q_scale counts if the query is E4M3, kv_scale if the
-                                  cache is and plain: else they are 1 */
+  float *scales_out;           /* null, or fp32 [3], written for attention that reads its scales on the
+                                  device (lathe_decode_run takes the host's): softmax_scale * q_scale *
+                                  kv_scale, the scale on products of stored values; this times log2(e);
+                                  kv_scale, the scale on the output. q_scale counts if the query is
+                                  E4M3, kv_scale if the cache is and plain: else they are 1 */
 
   int32_t programmatic_launch; /* nonzero: may start while the kernel before it on the stream ends: see
                                   lathe_decode_run(). UNSUPPORTED below compute capability 9.0 */
@@ -611,8 +613,8 @@ typedef struct lathe_merge_state {
   const float *lse; /* fp32 [tokens, H]; -inf where it saw no key */
 } lathe_merge_state;
 
-/* Tensors are device pointers (CUDA) or host pointers (CPU), the array of states is the host's. Strides
-   are in elements of the tensor, the same in every state; 0 means packed. Inputs and outputs may not
+/* Tensors are device pointers (CUDA; rows 16-byte aligned) or host pointers (CPU), the array of states is
+   the host's. Strides are in elements of the tensor, the same in every state; 0 means packed. Inputs and outputs may not
    overlap. */
 typedef struct lathe_merge_args {
   int32_t num_tokens;              /* required */

@@ -118,7 +118,7 @@ size_t %s_count(void) { return lathe_kernels()->num_images + 0 * (size_t)lathe_v
 BOTH = '''#include <stddef.h>
 size_t one_count(void);
 size_t two_count(void);
-int main(void) { return one_count() == 6 && two_count() == 6 ? 0 : 1; }
+int main(void) { return one_count() == 8 && two_count() == 8 ? 0 : 1; }
 '''
 
 
