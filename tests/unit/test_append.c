@@ -475,3 +475,126 @@ Test(append, row656_of_infinity_and_nan) {
   cr_expect_eq(r.cache[657], 0x7f);
   cr_expect_eq(r.cache[658], 0);
 }
+
+// -------------------------------------------------------------------------------- un-absorbed
+// attention
+
+// Tokens are appended one by one and attended to by the last of them; the same attention with
+// per-head keys, W_UK applied to the latents and rotations as complex products, in double.
+Test(append, then_decode_is_attention_with_heads_of_their_own) {
+  enum { HEADS = 2, N = 3, LATENT = 8, ROPE = 4, LENGTH = 5, PAGE = 2 };
+  static const double angles[ROPE / 2] = {0.9, 0.13};
+  ref_random random = {77};
+  double w_uk[HEADS][N][LATENT], q_raw[HEADS][N], z[LENGTH];
+  uint16_t latent[LENGTH][LATENT + ROPE], q_nope[HEADS][LATENT], q_pe[HEADS][ROPE];
+  uint16_t joined[HEADS][LATENT + ROPE], cache[4 * PAGE * (LATENT + ROPE)], out[HEADS][LATENT];
+  float cos_sin[LENGTH][ROPE], lse[HEADS];
+  int32_t table[3] = {2, 0, 3}, length;
+  lathe_context *context = cpu_context();
+  lathe_append_desc desc;
+  lathe_append_args args;
+  lathe_append_plan *append;
+  lathe_decode_desc decode_desc;
+  lathe_decode_args decode_args;
+  lathe_decode_plan *decode;
+  int h, i, j, k;
+  for (h = 0; h < HEADS; h++)
+    for (i = 0; i < N; i++) {
+      q_raw[h][i] = ref_normal(&random);
+      for (k = 0; k < LATENT; k++)
+        w_uk[h][i][k] = 0.5 * ref_normal(&random);
+    }
+  for (h = 0; h < HEADS; h++) {
+    for (k = 0; k < LATENT; k++) {
+      double absorbed = 0;
+      for (i = 0; i < N; i++)
+        absorbed += q_raw[h][i] * w_uk[h][i][k];
+      ref_store(LATHE_DTYPE_F16, q_nope[h], k, absorbed);
+    }
+    for (k = 0; k < ROPE; k++)
+      ref_store(LATHE_DTYPE_F16, q_pe[h], k, ref_normal(&random));
+  }
+  for (j = 0; j < LENGTH; j++) {
+    for (k = 0; k < LATENT + ROPE; k++)
+      ref_store(LATHE_DTYPE_F16, latent[j], k, ref_normal(&random));
+    for (k = 0; k < ROPE / 2; k++) {
+      cos_sin[j][k] = (float)cos(j * angles[k]);
+      cos_sin[j][ROPE / 2 + k] = (float)sin(j * angles[k]);
+    }
+  }
+  memset(&desc, 0, sizeof desc);
+  desc.num_heads = HEADS;
+  desc.kv_lora_rank = LATENT;
+  desc.qk_rope_head_dim = ROPE;
+  desc.q_dtype = desc.kv_dtype = LATHE_DTYPE_F16;
+  desc.rope = LATHE_ROPE_INTERLEAVED;
+  desc.page_size = PAGE;
+  desc.max_batch = 1;
+  desc.max_seq_len = LENGTH;
+  cr_assert_eq(lathe_append_plan_create(context, &desc, &append), LATHE_STATUS_OK);
+  memset(&args, 0, sizeof args);
+  args.batch = 1;
+  args.q_nope = q_nope;
+  args.q_pe = q_pe;
+  args.q_out = joined;
+  args.kv_cache = cache;
+  args.block_tables = table;
+  args.seq_lens = &length;
+  args.cos_sin = &cos_sin[0][0];
+  for (length = 1; length <= LENGTH; length++) { // the query is that of the last token
+    args.latent_cache = latent[length - 1];
+    cr_assert_eq(lathe_append_run(append, &args, NULL), LATHE_STATUS_OK);
+  }
+  length = LENGTH;
+  memset(&decode_desc, 0, sizeof decode_desc);
+  decode_desc.num_heads = HEADS;
+  decode_desc.kv_lora_rank = LATENT;
+  decode_desc.qk_rope_head_dim = ROPE;
+  decode_desc.q_dtype = decode_desc.kv_dtype = LATHE_DTYPE_F16;
+  decode_desc.page_size = PAGE;
+  decode_desc.max_batch = 1;
+  decode_desc.max_seq_len = LENGTH;
+  decode = plan_of(context, &decode_desc);
+  memset(&decode_args, 0, sizeof decode_args);
+  decode_args.batch = 1;
+  decode_args.q = joined;
+  decode_args.kv_cache = cache;
+  decode_args.block_tables = table;
+  decode_args.seq_lens = &length;
+  decode_args.softmax_scale = lathe_softmax_scale(N, ROPE, 1);
+  decode_args.out = out;
+  decode_args.lse = lse;
+  cr_assert_eq(lathe_decode_run(decode, &decode_args, NULL), LATHE_STATUS_OK);
+  for (h = 0; h < HEADS; h++) {
+    double sum = 0;
+    for (j = 0; j < LENGTH; j++) {
+      z[j] = 0;
+      for (i = 0; i < N; i++)
+        for (k = 0; k < LATENT; k++)
+          z[j] += q_raw[h][i] * w_uk[h][i][k] * ref_load(LATHE_DTYPE_F16, latent[j], k);
+      for (k = 0; k < ROPE / 2; k++) { // Re(q conj(k) exp(i (position of q - position of k) angle))
+        const double a = ref_load(LATHE_DTYPE_F16, q_pe[h], 2 * k);
+        const double b = ref_load(LATHE_DTYPE_F16, q_pe[h], 2 * k + 1);
+        const double c = ref_load(LATHE_DTYPE_F16, latent[j], LATENT + 2 * k);
+        const double d = ref_load(LATHE_DTYPE_F16, latent[j], LATENT + 2 * k + 1);
+        const double angle = (LENGTH - 1 - j) * angles[k];
+        z[j] += (a * c + b * d) * cos(angle) - (b * c - a * d) * sin(angle);
+      }
+      z[j] /= sqrt(N + ROPE);
+      sum += exp(z[j]);
+    }
+    cr_expect(fabs((double)lse[h] - log(sum)) < 4e-3, "head %d: lse %g, wanted %g", h,
+              (double)lse[h], log(sum));
+    for (k = 0; k < LATENT; k++) {
+      double want = 0;
+      for (j = 0; j < LENGTH; j++)
+        want += exp(z[j]) / sum * ref_load(LATHE_DTYPE_F16, latent[j], k);
+      cr_expect(fabs(ref_load(LATHE_DTYPE_F16, out[h], k) - want) < 6e-3,
+                "head %d element %d is %g, wanted %g", h, k, ref_load(LATHE_DTYPE_F16, out[h], k),
+                want);
+    }
+  }
+  lathe_append_plan_destroy(append);
+  lathe_decode_plan_destroy(decode);
+  lathe_context_destroy(context);
+}
