@@ -5,6 +5,7 @@
 import re
 
 import render
+import schema
 import tile
 
 ENVIRONMENT = re.compile(r'^\s*X\((\w+),\s*"(.*?)",\s*"(.*?)",\s*((?:"(?:[^"\\]|\\.)*"\s*)+)\)', re.M)
@@ -22,7 +23,7 @@ def variants(catalog):
         for family in row.families:
             tiles = " ".join(map(str, row.rows))
             pages = " ".join(map(str, row.pages or family.pages[:1]))
-            rows.append((f"`{family.name}`", row.l or "", row.r if family.op == "decode" else "", tiles, pages,
+            rows.append((f"`{family.name}`", row.l or "", row.r if family.has("r") else "", tiles, pages,
                          " ".join(map(str, row.tokens)),
                          "yes" if row.ptx else "", row.why))
     sizes = []

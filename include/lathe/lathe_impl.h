@@ -13,6 +13,8 @@
 #include "impl/half.h"
 #include "impl/scale.h"
 #include "impl/kernel_params.h"
+#include "impl/append_params.h"
+#include "impl/join_params.h"
 #include "impl/variant.h"
 #include "impl/tile.h"
 #include "impl/env.h"
@@ -27,6 +29,7 @@
 #include "impl/create.h"
 
 #include "impl/check.h"
+#include "impl/tensor.h"
 #include "impl/args.h"
 #include "impl/dispatch.h"
 #include "impl/cpu.h"
@@ -35,4 +38,14 @@
 #include "impl/decode.h"
 #include "impl/validate.h"
 #include "impl/schedule.h"
+
+#include "impl/append_check.h"
+#include "impl/append_args.h"
+#include "impl/append_cpu.h"
+#include "impl/append.h"
+#include "impl/append_validate.h"
+
+#include "impl/merge_check.h"
+#include "impl/merge_cpu.h"
+#include "impl/merge.h"
 // clang-format on

@@ -50,23 +50,32 @@ def tiles(program):
             tap.check(not wrong, f'tiles of {arch}, {kv}, L = {l}: {len(cases)} cases agree', '\n'.join(wrong[:5]))
 
 
+def plain(v):
+    """The line for a kernel without a tile."""
+    op = v.family.op
+    return ' '.join([op, *(getattr(v.family, field) for field in schema.FAMILY_FIELDS[op]),
+                     *(str(getattr(v, field)) for field in schema.ROW_FIELDS[op])])
+
+
 def texts(program, generated):
     """Every variant that is built ahead of time, and every family at a shape that is not."""
     catalog = schema.load(HERE.parent.parent / 'codegen/variants.toml')
     jobs = {}
     for row in catalog.rows:
         for f in row.families:
-            if f.op == 'merge':
-                jobs[f'merge {f.out} {row.l}'] = schema.Variant(f, row.l)
-            for tokens in row.tokens:
-                jobs[f'schedule {tokens}'] = schema.Variant(f, tokens=tokens)
+            if f.op != 'decode':
+                for tokens in row.tokens or (0,):
+                    v = schema.Variant(f, row.l, row.r, tokens=tokens)
+                    jobs[plain(v)] = v
             for rows, limit, page in itertools.product(row.rows, f.limits(tile.SHARED_LIMIT),
                                                        row.pages or f.pages[:1] or (64,)):
                 jobs[f'{f.arch} {f.q} {f.kv} {f.out} {row.l} {row.r} {rows} {page} {limit}'] = \
                     schema.Variant(f, row.l, row.r, f.tile(row.l, row.r, rows, limit, page))
     for f in catalog.families:
-        if f.op == 'merge':
-            jobs[f'merge {f.out} 48'] = schema.Variant(f, 48)
+        if f.op not in ('decode', 'schedule'):
+            l, r = (512, 64) if f.kv == 'row656' else (48, 16 if f.op == 'append' else 0)
+            v = schema.Variant(f, l, r)
+            jobs[plain(v)] = v
         elif f.op == 'decode':
             jobs[f'{f.arch} {f.q} {f.kv} {f.out} 320 64 40 64 232448'] = \
                 schema.Variant(f, 320, 64, f.tile(320, 64, 40, 232448))
