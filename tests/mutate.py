@@ -97,6 +97,8 @@ HOST = [
            "!args->latent_cache || (args->inactive && args->inactive[place.request])", "!args->latent_cache", ["append"]),
     Mutant("append_scale_divides_twice", "codes are made by the scale, not by its reciprocal", IMPL + "append_cpu.h",
            "return (float)(1.0 / (double)scale);", "return scale;", ["append"]),
+    Mutant("append_nan_keeps_its_sign", "a NaN becomes another code than on a device", IMPL + "append_cpu.h",
+           "isnan(value) ? 0x7f : ", "", ["append"]),
     Mutant("append_group_scale_rounded_down", "a power of two below the largest", IMPL + "append_cpu.h",
            "(bits + 0x7fffff) & 0xff800000u", "bits & 0xff800000u", ["append"]),
     Mutant("append_rope_stride_of_latent", "k_pe is walked with the latent's stride", IMPL + "append_cpu.h",

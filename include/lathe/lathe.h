@@ -571,7 +571,7 @@ typedef struct lathe_append_args {
   int64_t cos_sin_row_stride;  /* 0: R */
 
   /* a value divided by its scale is what is stored, rounded to e4m3, at most 448: x * (1 / scale), both
-     in fp32. As in lathe_decode_args, a stored value times the scale is the real one */
+     in fp32; any NaN is 0x7f. As in lathe_decode_args, a stored value times the scale is the real one */
   float q_scale;               /* E4M3 query. 0: 1 */
   float kv_scale;              /* E4M3 plain cache. 0: 1 */
   const float *q_scale_device;  /* null, or fp32 [1] read by the run in place of q_scale */

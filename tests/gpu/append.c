@@ -58,7 +58,7 @@ GPU_TEST(append, grid) {
 // ------------------------------------------------------------------------------------------ codes
 
 // Every 16-bit input, as query and as row, at scales with and without a power of two: the oracle's
-// codes.
+// codes, of which none is the poison, as a NaN of either sign becomes 0x7f.
 GPU_TEST(append, every_input_is_quantised_alike) {
   static const float scales[] = {1, 0.25f, 0.3f, 17.5f};
   lathe_context *context = gpu_context_create(NULL, LATHE_SWITCH_ON);
@@ -104,8 +104,7 @@ GPU_TEST(append, every_input_is_quantised_alike) {
                 lathe_dtype_string(s.in), (double)scales[scale], d.wrong, d.first);
       for (i = 0; i < 65536; i++) { // and nothing was left out
         const unsigned char *row = (const unsigned char *)p.args.kv_cache + i / 512 * (16 * 512);
-        gpu_check(isnan(ref_decode(s.in, (uint32_t)i)) ||
-                      (((const unsigned char *)p.args.q_out)[i] != 0xff && row[i % 512] != 0xff),
+        gpu_check(((const unsigned char *)p.args.q_out)[i] != 0xff && row[i % 512] != 0xff,
                   "0x%x was not written", (unsigned)i);
       }
       lathe_append_plan_destroy(plan);
@@ -250,7 +249,7 @@ GPU_TEST(append, then_decode) {
 
 // Captured once; replayed over other lengths and tables, which the replay reads on the device.
 GPU_TEST(append, replay_with_other_lengths) {
-  lathe_context *context = gpu_context_create(NULL, LATHE_SWITCH_ON);
+  lathe_context *context;
   append_shape s = append_draw(4);
   append_problem p;
   lathe_append_plan *plan;
@@ -259,6 +258,11 @@ GPU_TEST(append, replay_with_other_lengths) {
   gpu_graph graph;
   gpu_graph_exec exec;
   int round, i, k;
+  if (gpu_on_cpu) {
+    gpu_skip("graphs need a device");
+    return;
+  }
+  context = gpu_context_create(NULL, LATHE_SWITCH_ON);
   s.l = 512;
   s.r = 64;
   s.in = s.kv = s.out = LATHE_DTYPE_BF16;

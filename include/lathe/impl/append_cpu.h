@@ -83,11 +83,15 @@ LATHEP_FN float lathep_append_inverse(float scale) {
   return (float)(1.0 / (double)scale);
 }
 
+// A product of a NaN is a NaN without a sign on the device.
+LATHEP_FN uint8_t lathep_append_code(double value, float inverse) {
+  return isnan(value) ? 0x7f : lathep_f32_to_e4m3((float)((double)(float)value * (double)inverse));
+}
+
 LATHEP_FN void lathep_append_store(const lathep_append_row *row, int64_t d, double value) {
   const int64_t at = row->to_first + d;
   if (row->out == LATHE_DTYPE_E4M3)
-    ((uint8_t *)row->to)[at] =
-        lathep_f32_to_e4m3((float)((double)(float)value * (double)row->inverse));
+    ((uint8_t *)row->to)[at] = lathep_append_code(value, row->inverse);
   else
     ((uint16_t *)row->to)[at] =
         row->out == LATHE_DTYPE_F16 ? lathep_f64_to_f16(value) : lathep_f64_to_bf16(value);
