@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
 # SPDX-FileCopyrightText: 2026 The Lathe authors
 # SPDX-License-Identifier: MIT
-"""Makes the generated headers out of templates/ and codegen/variants.toml.
+"""Makes the generated headers out of templates/, codegen/variants.toml and codegen/models.toml.
 
-  generate.py --out DIR             DIR/lathe/generated/*: kernel sources and the variants for nvcc
+  generate.py --out DIR             DIR/lathe/generated/*: kernel sources, the variants for nvcc, models
   generate.py --out DIR --cubins    DIR/lathe/lathe_cubins.h: kernels compiled by NVRTC, for --archs
   generate.py --out DIR --check     compares instead of writing; ends 1 with a diff
   generate.py --outputs             the names of the files in DIR/lathe/generated
   generate.py --list                the variants that are built ahead of time
   generate.py --show NAME           the whole text of one, as the compiler sees it
-  generate.py --docs                docs/variants.md and docs/environment.md (with --check: compares)
+  generate.py --docs                the tables of docs/ (with --check: compares)
 
 Output depends on the inputs alone, and a file is written only if its text changes.
 """
@@ -21,6 +21,7 @@ from pathlib import Path
 
 import cubins
 import docs
+import models
 import render
 import schema
 import tile
@@ -50,6 +51,7 @@ def generated(catalog):
     files["variants.cuh"] = render.emit("variants.cuh.j2", variants=variants, limits=limits,
                                         wanted_by=wanted_by)
     files["variant_rows.h"] = render.emit("variant_rows.h.j2", variants=variants)
+    files["models.h"] = render.emit("models.h.j2", models=models.load().models, pairings=models.PAIRINGS)
     return files
 
 

@@ -54,10 +54,10 @@ ENVIRONMENT.filters["c_string"] = c_string
 ENVIRONMENT.filters["words"] = words
 
 
-def banner(template):
+def banner(template, of="codegen/variants.toml"):
     return ("// SPDX-FileCopyrightText: 2026 The Lathe authors\n"
             "// SPDX-License-Identifier: MIT\n"
-            f"// Generated from templates/emit/{template} and codegen/variants.toml: do not edit. To make it again:\n"
+            f"// Generated from templates/emit/{template} and {of}: do not edit. To make it again:\n"
             "// python3 codegen/generate.py --out DIR")
 
 

@@ -53,7 +53,7 @@ class Hopper:
 CHUNK = 64  # elements: rows are copied in chunks
 HOPPER = {"sm90": Hopper(16, 64, 288, 96, (16, 1), 16, range(8, 17), 180224, 9216, 0,
                          range(64, 513, CHUNK)),
-          "sm90a": Hopper(64, 64, 512, 0, (64, 32, 16, 8), 64, range(2, 5), 232448, 4096, 8192,
+          "sm90a": Hopper(64, 64, 512, 0, (64, 32, 16, 8, 4, 1), 64, range(2, 5), 232448, 4096, 8192,
                           range(128, 513, CHUNK))}
 HOPPER_ROPES = (0, 16, 32, 48, 64, 128)
 
@@ -105,8 +105,8 @@ def hopper_bytes(arch, l, r, stages):
 
 
 def hopper_page(arch, page_size):
-    """Rows of a page that the family copies at once; None: it takes no such pages."""
-    return next((page for page in HOPPER[arch].pages if page_size % page == 0), None)
+    """Rows of a page that the family copies at once."""
+    return next(page for page in HOPPER[arch].pages if page_size % page == 0)
 
 
 def choose_hopper(arch, l, r, optin, page):

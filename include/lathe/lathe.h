@@ -35,7 +35,8 @@
            default that the field's comment names. The library allocates host memory only, through
            lathe_allocator; device memory is the caller's, the workspace included.
   ERRORS   Every function that can fail returns lathe_status; lathe_last_error() has the rest: codes,
-           one sentence that says what failed, with which values, and what would work.
+           one sentence that says what failed, with which values, and what would work. Of a desc that
+           is refused: reason, field and value, too (docs/refusals.md).
   THREADS  A context may be shared by threads. A plan is used by one thread at a time, and one run may
            be in flight per workspace. Functions say so where they differ.
   STREAMS  Runs, validators and lathe_decode_schedule take one. Runs and the schedule enqueue and return,
@@ -72,6 +73,7 @@
 #define LATHE_NAME(symbol) LATHEP_PASTE(LATHE_NAMESPACE, symbol)
 #define lathe_version LATHE_NAME(lathe_version)
 #define lathe_status_string LATHE_NAME(lathe_status_string)
+#define lathe_reason_string LATHE_NAME(lathe_reason_string)
 #define lathe_last_error LATHE_NAME(lathe_last_error)
 #define lathe_log_stderr LATHE_NAME(lathe_log_stderr)
 #define lathe_dtype_string LATHE_NAME(lathe_dtype_string)
@@ -82,6 +84,7 @@
 #define lathe_context_destroy LATHE_NAME(lathe_context_destroy)
 #define lathe_context_get_info LATHE_NAME(lathe_context_get_info)
 #define lathe_decode_check LATHE_NAME(lathe_decode_check)
+#define lathe_decode_check_device LATHE_NAME(lathe_decode_check_device)
 #define lathe_decode_plan_create LATHE_NAME(lathe_decode_plan_create)
 #define lathe_decode_plan_destroy LATHE_NAME(lathe_decode_plan_destroy)
 #define lathe_decode_plan_get_info LATHE_NAME(lathe_decode_plan_get_info)
@@ -135,6 +138,31 @@ typedef enum lathe_status {
   LATHE_STATUS_CHECK_FAILED         /* LATHE_CHECK=1 found a bad length or table entry on the device */
 } lathe_status;
 
+/* Why a lathe_decode_desc was refused; docs/refusals.md has them with what works. */
+typedef enum lathe_reason {
+  LATHE_REASON_NONE = 0,           /* it was not, or the failure is of another kind */
+  LATHE_REASON_NULL_ARGUMENT,      /* context or desc */
+  LATHE_REASON_NOT_SET,            /* a dtype or a rope that has no default */
+  LATHE_REASON_UNKNOWN_VALUE,      /* no enumerator of its enum */
+  LATHE_REASON_TOO_SMALL,
+  LATHE_REASON_TOO_LARGE,
+  LATHE_REASON_NOT_A_MULTIPLE,     /* dims on CUDA; split_len */
+  LATHE_REASON_Q_DTYPE,
+  LATHE_REASON_KV_DTYPE,           /* with this q_dtype */
+  LATHE_REASON_OUT_DTYPE,          /* out_dtype of a decode, q_out_dtype of an append */
+  LATHE_REASON_TOO_MANY_ROWS,      /* num_heads x max_q_len */
+  LATHE_REASON_SPLIT_BATCH,        /* max_batch with a split_len */
+  LATHE_REASON_SPLIT_PARTS,        /* more partial results than a workspace can hold */
+  LATHE_REASON_COMPUTE_CAPABILITY, /* value: 10 * major + minor */
+  LATHE_REASON_REGISTERS,          /* field: kv_lora_rank */
+  LATHE_REASON_SHARED_MEMORY,      /* of a block; field: the larger of the two dims */
+  LATHE_REASON_NAMED_KERNEL,       /* LATHE_KERNEL's does not compute the desc */
+  LATHE_REASON_KV_FORMAT,          /* ROW656 with other dtypes or dims */
+  LATHE_REASON_ROW_SCALE,          /* without ROW656 */
+  LATHE_REASON_ODD_ROPE,           /* qk_rope_head_dim, with a rotation */
+  LATHE_REASON_STATE_DTYPE         /* in_dtype or out_dtype of a merge */
+} lathe_reason;
+
 /* The last failure of a call made by this thread. */
 typedef struct lathe_error {
   lathe_status status;
@@ -142,10 +170,16 @@ typedef struct lathe_error {
   int nvrtc_code;          /* nvrtcResult, 0 if NVRTC was not at fault */
   const char *message;     /* what failed, with which values, what would work; never null */
   const char *compile_log; /* NVRTC's log after COMPILE_FAILED, else "" */
+  lathe_reason reason;     /* if a desc was refused: why */
+  const char *field;       /* the field of the desc that has to change, "" if it is none; never null */
+  int64_t value;           /* what it is; dtypes and enums as their number */
 } lathe_error;
 
 /* "LATHE_STATUS_OK" and so on. Thread-safe; static storage. */
 LATHE_API const char *lathe_status_string(lathe_status status);
+
+/* "LATHE_REASON_NOT_SET" and so on. Thread-safe; static storage. */
+LATHE_API const char *lathe_reason_string(lathe_reason reason);
 
 /* The record of this thread's last failure; all zero and "" before the first. Valid until this
    thread's next failing call. Never null. */
@@ -384,9 +418,22 @@ typedef struct lathe_decode_args {
 } lathe_decode_args;
 
 /* Says whether a plan can be made for `desc` here, before anything is compiled: OK, INVALID_ARGUMENT or
-   UNSUPPORTED, with the reason in lathe_last_error(). Thread-safe. */
+   UNSUPPORTED; lathe_last_error() then has reason, field, value and message. lathe_decode_plan_create()
+   refuses the same for the same reason. Thread-safe. */
 LATHE_API lathe_status lathe_decode_check(const lathe_context *context,
                                           const lathe_decode_desc *desc);
+
+/* A device that is asked about; lathe_context_info has these of one that is there. */
+typedef struct lathe_device_desc {
+  int compute_major, compute_minor; /* compute capability: 9, 0 for an H100; required */
+  size_t shared_memory_per_block;   /* opt-in limit, bytes: 232448 for an H100; required */
+} lathe_device_desc;
+
+/* lathe_decode_check() for a device that need not be there, with a driver of CUDA 12 or later: needs no GPU,
+   no driver, no context, and reads no environment. `device` null: the CPU backend. Same results, by the
+   same code. Thread-safe. */
+LATHE_API lathe_status lathe_decode_check_device(const lathe_device_desc *device,
+                                                 const lathe_decode_desc *desc);
 
 /* Picks the kernels, loads or compiles them (seconds at worst). After it, no run compiles, loads or
    allocates. On failure *plan is null. Thread-safe: two threads wanting one kernel compile it once. */

@@ -6,6 +6,7 @@
 // clang-format off
 #include "impl/base.h"
 #include "impl/status.h"
+#include "impl/reason.h"
 #include "impl/alloc.h"
 #include "impl/log.h"
 #include "impl/hash.h"
@@ -32,6 +33,7 @@
 #include "impl/tensor.h"
 #include "impl/args.h"
 #include "impl/dispatch.h"
+#include "impl/support.h"
 #include "impl/cpu.h"
 #include "impl/plan.h"
 #include "impl/tensor_map.h"

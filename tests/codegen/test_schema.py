@@ -134,7 +134,7 @@ REFUSED = [
      ('variant 1', 'r = 128', 'decode_sm90a_bf16_bf16', '232448')),
     ('Hopper\'s kernel as PTX', with_hopper('why', 'ptx = true\nwhy'), ('variant 1', 'ptx = True', 'leave ptx out')),
     ('pages that Hopper\'s kernel has not', with_hopper('why', 'pages = [64, 24]\nwhy'),
-     ('variant 1', 'decode_sm90a_bf16_bf16', 'pages = 24', '64, 32, 16, 8')),
+     ('variant 1', 'decode_sm90a_bf16_bf16', 'pages = 24', '64, 32, 16, 8, 4, 1')),
     ('pages as a number', with_hopper('why', 'pages = 64\nwhy'), ('variant 1', 'pages = 64', 'a list')),
     ('pages twice', with_hopper('why', 'pages = [64, 64]\nwhy'), ('variant 1', 'pages', 'twice')),
     ('no pages', with_hopper('why', 'pages = []\nwhy'), ('variant 1', 'pages = []')),

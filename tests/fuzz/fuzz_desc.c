@@ -84,6 +84,16 @@ static int encode(lathep_tensor_map *map, int type, unsigned rank, void *address
   return 0;
 }
 
+// A refused desc has a reason, and that its status.
+static void expect_reason(lathe_status status) {
+  const lathe_reason reason = lathe_last_error()->reason;
+  fuzz_expect_status(status);
+  if (status)
+    fuzz_expect(reason != LATHE_REASON_NONE && lathep_reason_status(reason) == status &&
+                    lathe_last_error()->field,
+                "a refusal without its reason");
+}
+
 // What a Hopper would run of the desc and these args: legal, or a reason.
 static void dispatch(const lathe_context *cpu, const lathe_decode_desc *desc,
                      const lathe_decode_args *args) {
@@ -103,7 +113,7 @@ static void dispatch(const lathe_context *cpu, const lathe_decode_desc *desc,
   hopper.cuda.cuTensorMapEncodeTiled = encode;
   plan.context = &hopper;
   status = lathep_decode_prepare(&hopper, desc, &plan.desc, &list, &plan.choice);
-  fuzz_expect_status(status);
+  expect_reason(status);
   if (status)
     return;
   fuzz_expect(plan.choice.groups >= 1 && plan.choice.groups <= LATHEP_MAX_GROUPS &&
@@ -143,7 +153,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   desc.max_batch = 4;
   desc.max_seq_len = 128;
   set_fields(&input, &desc, desc_fields, sizeof desc_fields / sizeof desc_fields[0]);
-  fuzz_expect_status(lathe_decode_check(context, &desc));
+  expect_reason(lathe_decode_check(context, &desc));
   lathe_status status = lathe_decode_plan_create(context, &desc, &plan);
   fuzz_expect_status(status);
   fuzz_expect(!status == (plan != NULL), "a plan that failed, or none that did not");

@@ -83,13 +83,13 @@ GPU_TEST(edges, lengths_end_with_the_table) {
   bench_end(&b, &p);
 }
 
-GPU_TEST(edges, entries_outside_the_cache_read_as_zeros) {
-  shape s = edge_shape(4, 1, 20, 150, 16);
+static void entries_outside_the_cache(int page) {
+  shape s = edge_shape(4, 1, 20, 150, page);
   problem p;
   bench b;
   long long stride;
   problem_make(&p, &s);
-  stride = (p.desc.max_seq_len + 15) / 16;
+  stride = (p.desc.max_seq_len + page - 1) / page;
   p.tables[0 * stride + 2] = -1;
   p.tables[1 * stride + 0] = (int32_t)p.args.num_pages;
   p.tables[2 * stride + 9] = INT32_MAX;
@@ -97,6 +97,10 @@ GPU_TEST(edges, entries_outside_the_cache_read_as_zeros) {
   if (bench_run(&b, &p) == 0)
     oracle_check(&p);
   bench_end(&b, &p);
+}
+GPU_TEST(edges, entries_outside_the_cache_read_as_zeros) {
+  entries_outside_the_cache(16);
+  entries_outside_the_cache(3);
 }
 
 GPU_TEST(edges, more_new_tokens_than_rows) {

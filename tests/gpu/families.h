@@ -10,14 +10,13 @@
 typedef struct family {
   const char *word; // for LATHE_KERNEL
   int from, to;     // compute capabilities that it runs on, 10 * major + minor
-  int page;         // page sizes are multiples of this
   int heads;        // a number that suits its row tile
 } family;
 
 static const family families[] = {
-    {"sm80", 80, 1000, 1, 16},
-    {"sm90", 90, 1000, 1, 16},
-    {"sm90a", 90, 90, 8, 40},
+    {"sm80", 80, 1000, 16},
+    {"sm90", 90, 1000, 16},
+    {"sm90a", 90, 90, 40},
 };
 enum { FAMILIES = sizeof families / sizeof families[0] };
 

@@ -8,7 +8,8 @@
 
 enum { MOST = 130 };
 static const int q_lens[] = {1, 2, 4};
-static const int page_sizes[] = {64, 16, 8, 3};
+static const int page_sizes[] = {64, 16, 8, 4, 3};
+enum { PAGE_SIZES = sizeof page_sizes / sizeof page_sizes[0] };
 
 static shape lengths_shape(const family *f, int q_len, int page, unsigned long long seed) {
   shape s;
@@ -53,10 +54,10 @@ static void together(int num_sms) {
       continue;
     context = family_context(&families[f]);
     for (q = 0; q < 3; q++)
-      for (page = 0; page < 4; page++)
-        if (page_sizes[page] % families[f].page == 0 && !(gpu_small() && q != page % 3)) {
+      for (page = 0; page < PAGE_SIZES; page++)
+        if (!(gpu_small() && q != page % 3)) {
           shape s = lengths_shape(&families[f], q_lens[q], page_sizes[page],
-                                  (unsigned long long)(q * 4 + page));
+                                  (unsigned long long)(q * 5 + page));
           run_one(context, &families[f], &s, num_sms, oracle_each_token);
         }
     lathe_context_destroy(context);
@@ -78,12 +79,12 @@ GPU_TEST(lengths, each_alone) {
       continue;
     context = family_context(&families[f]);
     for (q = 0; q < 3; q++)
-      for (page = 0; page < 4; page++) {
-        if (page_sizes[page] % families[f].page || (gpu_small() && q != page % 3))
+      for (page = 0; page < PAGE_SIZES; page++) {
+        if (gpu_small() && q != page % 3)
           continue;
         for (length = 0; length <= MOST; length += gpu_small() ? 21 : 1) {
           shape s = lengths_shape(&families[f], q_lens[q], page_sizes[page],
-                                  (unsigned long long)(length * 12 + q * 4 + page));
+                                  (unsigned long long)(length * 15 + q * 5 + page));
           s.batch = 1;
           s.num_heads = 9;
           s.kv_len = length;

@@ -89,7 +89,7 @@ static drawn draw(unsigned long long seed, int index) {
   d.num_sms = chance(&random, 5) ? 0 : ref_between(&random, 1, 12);
   if (m->named && chance(&random, 5)) {
     const family *f = &families[ref_below(&random, FAMILIES)];
-    if (s->page_size % f->page == 0 && family_runs(f))
+    if (family_runs(f))
       d.family = f;
   }
   return d;

@@ -39,4 +39,35 @@ static inline lathe_decode_desc real_desc(lathe_dtype q, lathe_dtype kv, lathe_d
   return desc;
 }
 
+static inline lathe_context *real_context(void) {
+  lathe_context_desc desc = test_desc();
+  return make_context(&desc);
+}
+
+static inline int contains(const lathep_image *image, const char *words) {
+  return memmem(image->data, image->size, words, strlen(words)) != NULL;
+}
+
+// To machine code, or to PTX, for this architecture, through the code that the library runs.
+static inline void compile(const lathe_context *context, const lathep_variant *variant, int arch,
+                           int ptx) {
+  char name[128], symbol[160], *source;
+  lathep_jit_target target;
+  lathep_image image;
+  lathep_variant_name(variant, name, sizeof name);
+  snprintf(symbol, sizeof symbol, "lathe_%s", name);
+  lathep_jit_target_set(&target, arch, ptx);
+  cr_assert_eq(lathep_source_text(&context->allocator, variant, &source), LATHE_STATUS_OK);
+  cr_expect_eq(lathep_jit_compile(context, &real_nvrtc, name, source, &target, &image),
+               LATHE_STATUS_OK, "%s\n%s", lathe_last_error()->message,
+               lathe_last_error()->compile_log);
+  if (image.data) {
+    cr_expect(contains(&image, symbol), "%s for %s has no symbol", name, target.name);
+    cr_expect_eq(memcmp(image.data, "\177ELF", 4) == 0, !ptx, "%s for %s", name, target.name);
+    cr_expect_eq(image.data[image.size], 0);
+  }
+  lathep_image_free(&context->allocator, &image);
+  lathep_free(&context->allocator, source);
+}
+
 #endif

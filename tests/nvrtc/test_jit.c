@@ -11,15 +11,6 @@
 #define F16  LATHE_DTYPE_F16
 #define E4M3 LATHE_DTYPE_E4M3
 
-static lathe_context *real_context(void) {
-  lathe_context_desc desc = test_desc();
-  return make_context(&desc);
-}
-
-static int contains(const lathep_image *image, const char *words) {
-  return memmem(image->data, image->size, words, strlen(words)) != NULL;
-}
-
 // --------------------------------------------------------------------------------- every family
 
 typedef struct architecture {
@@ -29,27 +20,6 @@ typedef struct architecture {
 static const architecture architectures[] = {{80, 166912},  {90, 232448},  {86, 101376},
                                              {89, 101376},  {100, 232448}, {103, 232448},
                                              {110, 232448}, {120, 101376}};
-
-static void compile(const lathe_context *context, const lathep_variant *variant, int arch,
-                    int ptx) {
-  char name[128], symbol[160], *source;
-  lathep_jit_target target;
-  lathep_image image;
-  lathep_variant_name(variant, name, sizeof name);
-  snprintf(symbol, sizeof symbol, "lathe_%s", name);
-  lathep_jit_target_set(&target, arch, ptx);
-  cr_assert_eq(lathep_source_text(&context->allocator, variant, &source), LATHE_STATUS_OK);
-  cr_expect_eq(lathep_jit_compile(context, &real_nvrtc, name, source, &target, &image),
-               LATHE_STATUS_OK, "%s\n%s", lathe_last_error()->message,
-               lathe_last_error()->compile_log);
-  if (image.data) {
-    cr_expect(contains(&image, symbol), "%s for %s has no symbol", name, target.name);
-    cr_expect_eq(memcmp(image.data, "\177ELF", 4) == 0, !ptx, "%s for %s", name, target.name);
-    cr_expect_eq(image.data[image.size], 0);
-  }
-  lathep_image_free(&context->allocator, &image);
-  lathep_free(&context->allocator, source);
-}
 
 static int known(int arch) {
   int archs[64], count = 0, i;

@@ -101,10 +101,12 @@ static inline void ref_attend(const lathe_decode_desc *desc, const lathe_decode_
  */
 
 /* Up-projections and queries before absorption. Their entries are small integers times a power of
-   two, so that the absorbed query q_nope W_UK is exact in bf16 and f16: a comparison then sees the
-   errors of attention and none of rounding its input. */
+   two, so that the absorbed query q_nope W_UK is exact in bf16 and f16, which have integers to 256:
+   a comparison then sees the errors of attention and none of rounding its input. A sum of N random
+   products is about sqrt(N), so N may be what any model has; the model is not made if one is more.
+ */
 typedef struct ref_model {
-  int32_t heads, n, l, v; /* H, qk_nope_head_dim (up to 128), kv_lora_rank, v_head_dim */
+  int32_t heads, n, l, v; /* H, qk_nope_head_dim, kv_lora_rank, v_head_dim */
   float *w_uk;            /* [H, N, L] */
   float *w_uv;            /* [H, V, L] */
   float *q_nope;          /* [tokens, H, N] */

@@ -24,6 +24,7 @@ static void refuse_desc(lathe_backend backend, const lathe_append_desc *desc, la
   lathe_context *context = context_of(backend);
   expect_refused(lathe_append_check(context, desc), status, words);
   expect_refused(lathe_append_plan_create(context, desc, &plan), status, words);
+  cr_expect_neq(lathe_last_error()->reason, LATHE_REASON_NONE);
   cr_expect_null(plan);
   lathe_context_destroy(context);
 }
@@ -262,6 +263,7 @@ static void refuse_merge(lathe_backend backend, const lathe_merge_desc *desc,
   if (!args) {
     expect_refused(lathe_merge_check(context, desc), status, words);
     expect_refused(lathe_merge_plan_create(context, desc, &plan), status, words);
+    cr_expect_neq(lathe_last_error()->reason, LATHE_REASON_NONE);
     cr_expect_null(plan);
   } else {
     plan = recorded_merge(context, desc);

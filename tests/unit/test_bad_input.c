@@ -124,6 +124,7 @@ static void refuse_desc(lathe_backend backend, const lathe_decode_desc *desc, la
   lathe_decode_plan *plan = (lathe_decode_plan *)&memory;
   lathe_context *context = context_of(backend);
   expect_refused(lathe_decode_check(context, desc), status, words);
+  cr_expect_neq(lathe_last_error()->reason, LATHE_REASON_NONE, "%s", words);
   snprintf(message, sizeof message, "%s", lathe_last_error()->message);
   expect_refused(lathe_decode_plan_create(context, desc, &plan), status, words);
   cr_expect_str_eq(lathe_last_error()->message, message);

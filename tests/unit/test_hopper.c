@@ -75,8 +75,9 @@ Test(hopper, tiles_that_do_not_exist) {
 Test(hopper, pages_in_pieces) {
   static const struct {
     int page_size, page;
-  } cases[] = {{8, 8},   {16, 16}, {24, 8},   {32, 32}, {40, 8},     {48, 16},
-               {64, 64}, {96, 32}, {128, 64}, {136, 8}, {65536, 64}, {192, 64}};
+  } cases[] = {{8, 8},   {16, 16},  {24, 8},  {32, 32},    {40, 8},   {48, 16}, {64, 64},
+               {96, 32}, {128, 64}, {136, 8}, {65536, 64}, {192, 64}, {4, 4},   {12, 4},
+               {100, 4}, {1, 1},    {2, 1},   {3, 1},      {6, 1},    {63, 1}};
   size_t i;
   for (i = 0; i < sizeof cases / sizeof cases[0]; i++) {
     lathe_decode_desc desc = hopper_desc(512, 64, 128, cases[i].page_size);
@@ -86,6 +87,18 @@ Test(hopper, pages_in_pieces) {
     cr_expect_str_eq(fitted(LATHEP_ARCH_SM90A, &desc, SM90, &v), want);
     cr_expect_eq(v.shared_bytes, 225280);
     cr_expect_eq(v.threads, 512);
+  }
+}
+
+// Pages of an odd number of rows, or twice that, come row by row and without tensor maps.
+Test(hopper, maps_of_wide_pages_alone) {
+  static const int sizes[] = {64, 8, 4, 2, 1, 63};
+  size_t i;
+  for (i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+    lathe_decode_desc desc = hopper_desc(512, 64, 128, sizes[i]);
+    lathep_variant v;
+    fitted(LATHEP_ARCH_SM90A, &desc, SM90, &v);
+    cr_expect_eq(lathep_uses_tensor_maps(&v), i < 3, "page_size %d", sizes[i]);
   }
 }
 
@@ -106,15 +119,9 @@ Test(hopper, pages_row_by_row) {
   }
 }
 
-Test(hopper, pages_that_cannot_be_copied) {
-  lathe_decode_desc desc = hopper_desc(512, 64, 16, 12);
+Test(hopper, caches_that_cannot_be_copied) {
+  lathe_decode_desc desc = hopper_desc(512, 64, 16, 64);
   lathep_variant v;
-  cr_expect_str_eq(fitted(LATHEP_ARCH_SM90A, &desc, SM90, &v),
-                   "page_size is 12, and it takes multiples of 8");
-  desc.page_size = 1;
-  cr_expect_str_eq(fitted(LATHEP_ARCH_SM90A, &desc, SM90, &v),
-                   "page_size is 1, and it takes multiples of 8");
-  desc.page_size = 64;
   desc.kv_dtype = LATHE_DTYPE_E4M3;
   cr_expect_str_eq(fitted(LATHEP_ARCH_SM90, &desc, SM90, &v),
                    "kv_dtype is e4m3, and it takes the query's, bf16");
@@ -232,10 +239,13 @@ Test(dispatch, what_hopper_leaves_to_the_portable_kernel) {
   lathe_decode_desc desc = hopper_desc(512, 64, 128, 16);
   expect_taken(&desc, "decode_sm90a_bf16_bf16_l512r64_m64t64s2p16");
   desc = hopper_desc(512, 64, 128, 1);
-  expect_taken(&desc, "decode_sm80_bf16_bf16_l512r64_m64");
+  expect_taken(&desc, "decode_sm90a_bf16_bf16_l512r64_m64t64s2p1");
+  desc = hopper_desc(528, 64, 128, 16);
+  expect_taken(&desc, "decode_sm80_bf16_bf16_l528r64_m");
   expect_line("decode_sm90_bf16_bf16: passed over: num_heads x max_q_len is 128, and it is taken "
               "for up to 16\n");
-  expect_line("decode_sm90a_bf16_bf16: passed over: page_size is 1, and it takes multiples of 8\n");
+  expect_line("decode_sm90a_bf16_bf16: passed over: kv_lora_rank is 528, and it takes multiples of "
+              "64, 128 to 512\n");
   desc = hopper_desc(512, 64, 16, 16);
   expect_taken(&desc, "decode_sm90_bf16_bf16_l512r64_m16");
   desc = hopper_desc(512, 64, 16, 1);
@@ -340,9 +350,10 @@ static void expect_not_named(int major, const char *kernel, const lathe_decode_d
 }
 
 Test(kernel_named, what_it_cannot_compute_is_refused) {
-  lathe_decode_desc desc = hopper_desc(512, 64, 128, 12);
-  expect_not_named(9, "sm90a", &desc, "page_size is 12, and it takes multiples of 8; give");
-  desc.page_size = 16;
+  lathe_decode_desc desc = hopper_desc(576, 64, 128, 16);
+  expect_not_named(9, "sm90a", &desc,
+                   "kv_lora_rank is 576, and it takes multiples of 64, 128 to 512; give");
+  desc.kv_lora_rank = 512;
   expect_not_named(
       9, "decode_sm90a_bf16_bf16_l512r64_m64t64s2p64", &desc,
       "for this desc it is decode_sm90a_bf16_bf16_l512r64_m64t64s2p16; give that name, or");

@@ -67,73 +67,75 @@ LATHEP_FN lathe_status lathep_append_check_dtypes(const lathe_append_desc *desc)
   if (status)
     return status;
   if (!lathep_is_half(desc->q_dtype))
-    return lathep_fail(LATHE_STATUS_UNSUPPORTED,
-                       "lathe_append_desc.q_dtype is %s; what is appended is f16 or bf16", q);
+    return lathep_refuse(LATHE_REASON_Q_DTYPE, "q_dtype", desc->q_dtype,
+                         "lathe_append_desc.q_dtype is %s; what is appended is f16 or bf16", q);
   if (desc->kv_dtype != desc->q_dtype && desc->kv_dtype != LATHE_DTYPE_E4M3)
-    return lathep_fail(LATHE_STATUS_UNSUPPORTED,
-                       "lathe_append_desc.kv_dtype is %s with q_dtype %s; give %s or e4m3",
-                       lathe_dtype_string(desc->kv_dtype), q, q);
+    return lathep_refuse(LATHE_REASON_KV_DTYPE, "kv_dtype", desc->kv_dtype,
+                         "lathe_append_desc.kv_dtype is %s with q_dtype %s; give %s or e4m3",
+                         lathe_dtype_string(desc->kv_dtype), q, q);
   if (desc->q_out_dtype == desc->q_dtype)
     return LATHE_STATUS_OK;
   if (desc->q_out_dtype != LATHE_DTYPE_E4M3 || desc->kv_dtype != LATHE_DTYPE_E4M3 ||
       desc->kv_format != LATHE_KV_FORMAT_PLAIN)
-    return lathep_fail(LATHE_STATUS_UNSUPPORTED,
-                       "lathe_append_desc.q_out_dtype is %s with q_dtype %s and %s cache of %s; "
-                       "give %s (0), or e4m3 with a plain cache of e4m3",
-                       lathe_dtype_string(desc->q_out_dtype), q,
-                       desc->kv_format == LATHE_KV_FORMAT_PLAIN ? "a plain" : "a ROW656",
-                       lathe_dtype_string(desc->kv_dtype), q);
+    return lathep_refuse(LATHE_REASON_OUT_DTYPE, "q_out_dtype", desc->q_out_dtype,
+                         "lathe_append_desc.q_out_dtype is %s with q_dtype %s and %s cache of %s; "
+                         "give %s (0), or e4m3 with a plain cache of e4m3",
+                         lathe_dtype_string(desc->q_out_dtype), q,
+                         desc->kv_format == LATHE_KV_FORMAT_PLAIN ? "a plain" : "a ROW656",
+                         lathe_dtype_string(desc->kv_dtype), q);
   return LATHE_STATUS_OK;
 }
 
 LATHEP_FN lathe_status lathep_append_check_format(const lathe_append_desc *desc) {
   if (desc->kv_format != LATHE_KV_FORMAT_PLAIN && desc->kv_format != LATHE_KV_FORMAT_ROW656)
-    return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
-                       "lathe_append_desc.kv_format is %d, which is no lathe_kv_format; give "
-                       "LATHE_KV_FORMAT_PLAIN or LATHE_KV_FORMAT_ROW656",
-                       (int)desc->kv_format);
+    return lathep_refuse(LATHE_REASON_UNKNOWN_VALUE, "kv_format", desc->kv_format,
+                         "lathe_append_desc.kv_format is %d, which is no lathe_kv_format; give "
+                         "LATHE_KV_FORMAT_PLAIN or LATHE_KV_FORMAT_ROW656",
+                         (int)desc->kv_format);
   if (desc->row_scale != LATHE_ROW_SCALE_F32 && desc->row_scale != LATHE_ROW_SCALE_POW2)
-    return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
-                       "lathe_append_desc.row_scale is %d, which is no lathe_row_scale; give "
-                       "LATHE_ROW_SCALE_F32 or LATHE_ROW_SCALE_POW2",
-                       (int)desc->row_scale);
+    return lathep_refuse(LATHE_REASON_UNKNOWN_VALUE, "row_scale", desc->row_scale,
+                         "lathe_append_desc.row_scale is %d, which is no lathe_row_scale; give "
+                         "LATHE_ROW_SCALE_F32 or LATHE_ROW_SCALE_POW2",
+                         (int)desc->row_scale);
   if (desc->kv_format == LATHE_KV_FORMAT_PLAIN && desc->row_scale != LATHE_ROW_SCALE_F32)
-    return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
-                       "lathe_append_desc.row_scale is LATHE_ROW_SCALE_POW2 with a plain cache; "
-                       "leave it 0, only rows of ROW656 have scales");
+    return lathep_refuse(LATHE_REASON_ROW_SCALE, "row_scale", desc->row_scale,
+                         "lathe_append_desc.row_scale is LATHE_ROW_SCALE_POW2 with a plain cache; "
+                         "leave it 0, only rows of ROW656 have scales");
   if (desc->kv_format == LATHE_KV_FORMAT_PLAIN)
     return LATHE_STATUS_OK;
   if (desc->kv_dtype != LATHE_DTYPE_E4M3 || desc->q_dtype != LATHE_DTYPE_BF16)
-    return lathep_fail(LATHE_STATUS_UNSUPPORTED,
-                       "lathe_append_desc.kv_format is LATHE_KV_FORMAT_ROW656 with q_dtype %s and "
-                       "kv_dtype %s; give bf16 and e4m3, of which its rows are made",
-                       lathe_dtype_string(desc->q_dtype), lathe_dtype_string(desc->kv_dtype));
+    return lathep_refuse(
+        LATHE_REASON_KV_FORMAT, "kv_format", desc->kv_format,
+        "lathe_append_desc.kv_format is LATHE_KV_FORMAT_ROW656 with q_dtype %s and "
+        "kv_dtype %s; give bf16 and e4m3, of which its rows are made",
+        lathe_dtype_string(desc->q_dtype), lathe_dtype_string(desc->kv_dtype));
   if (desc->kv_lora_rank != LATHEP_ROW656_L || desc->qk_rope_head_dim != LATHEP_ROW656_R)
-    return lathep_fail(LATHE_STATUS_UNSUPPORTED,
-                       "lathe_append_desc.kv_format is LATHE_KV_FORMAT_ROW656 with kv_lora_rank %d "
-                       "and qk_rope_head_dim %d; give %d and %d, or the plain format",
-                       (int)desc->kv_lora_rank, (int)desc->qk_rope_head_dim, (int)LATHEP_ROW656_L,
-                       (int)LATHEP_ROW656_R);
+    return lathep_refuse(
+        LATHE_REASON_KV_FORMAT, "kv_format", desc->kv_format,
+        "lathe_append_desc.kv_format is LATHE_KV_FORMAT_ROW656 with kv_lora_rank %d "
+        "and qk_rope_head_dim %d; give %d and %d, or the plain format",
+        (int)desc->kv_lora_rank, (int)desc->qk_rope_head_dim, (int)LATHEP_ROW656_L,
+        (int)LATHEP_ROW656_R);
   return LATHE_STATUS_OK;
 }
 
 LATHEP_FN lathe_status lathep_append_check_rope(const lathe_append_desc *desc) {
   if (desc->rope == LATHE_ROPE_UNSET)
-    return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
-                       "lathe_append_desc.rope is not set (0) with qk_rope_head_dim %d; give "
-                       "LATHE_ROPE_INTERLEAVED, LATHE_ROPE_HALF_SPLIT or LATHE_ROPE_NONE, as the "
-                       "model has it",
-                       (int)desc->qk_rope_head_dim);
+    return lathep_refuse(LATHE_REASON_NOT_SET, "rope", desc->rope,
+                         "lathe_append_desc.rope is not set (0) with qk_rope_head_dim %d; give "
+                         "LATHE_ROPE_INTERLEAVED, LATHE_ROPE_HALF_SPLIT or LATHE_ROPE_NONE, as the "
+                         "model has it",
+                         (int)desc->qk_rope_head_dim);
   if ((int)desc->rope < 0 || desc->rope > LATHE_ROPE_NONE)
-    return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
-                       "lathe_append_desc.rope is %d, which is no lathe_rope; give "
-                       "LATHE_ROPE_INTERLEAVED, LATHE_ROPE_HALF_SPLIT or LATHE_ROPE_NONE",
-                       (int)desc->rope);
+    return lathep_refuse(LATHE_REASON_UNKNOWN_VALUE, "rope", desc->rope,
+                         "lathe_append_desc.rope is %d, which is no lathe_rope; give "
+                         "LATHE_ROPE_INTERLEAVED, LATHE_ROPE_HALF_SPLIT or LATHE_ROPE_NONE",
+                         (int)desc->rope);
   if (desc->rope != LATHE_ROPE_NONE && desc->qk_rope_head_dim % 2)
-    return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
-                       "lathe_append_desc.qk_rope_head_dim is %d, which has no pairs to rotate; "
-                       "give an even one, or LATHE_ROPE_NONE",
-                       (int)desc->qk_rope_head_dim);
+    return lathep_refuse(LATHE_REASON_ODD_ROPE, "qk_rope_head_dim", desc->qk_rope_head_dim,
+                         "lathe_append_desc.qk_rope_head_dim is %d, which has no pairs to rotate; "
+                         "give an even one, or LATHE_ROPE_NONE",
+                         (int)desc->qk_rope_head_dim);
   return LATHE_STATUS_OK;
 }
 
@@ -161,11 +163,11 @@ LATHEP_FN lathe_status lathep_append_prepare(const lathe_context *context,
                                              const lathe_append_desc *desc,
                                              lathe_append_desc *filled) {
   if (!context)
-    return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
-                       "context is null; give one made by lathe_context_create()");
+    return lathep_refuse(LATHE_REASON_NULL_ARGUMENT, "", 0,
+                         "context is null; give one made by lathe_context_create()");
   if (!desc)
-    return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
-                       "desc is null; give a lathe_append_desc with the dims of the model");
+    return lathep_refuse(LATHE_REASON_NULL_ARGUMENT, "", 0,
+                         "desc is null; give a lathe_append_desc with the dims of the model");
   lathep_append_desc_defaults(desc, filled);
   return lathep_append_desc_check(context, filled);
 }

@@ -24,25 +24,25 @@ LATHEP_FN void lathep_decode_desc_defaults(const lathe_decode_desc *desc,
 LATHEP_FN lathe_status lathep_check_size(const char *of, const char *field, int32_t value,
                                          int32_t least, int32_t most, const char *what) {
   if (value < least)
-    return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT, "%s.%s is %d; give %s, %d or more", of, field,
-                       (int)value, what, (int)least);
+    return lathep_refuse(LATHE_REASON_TOO_SMALL, field, value, "%s.%s is %d; give %s, %d or more",
+                         of, field, (int)value, what, (int)least);
   if (value > most)
-    return lathep_fail(LATHE_STATUS_UNSUPPORTED, "%s.%s is %d; give %s, %d at most", of, field,
-                       (int)value, what, (int)most);
+    return lathep_refuse(LATHE_REASON_TOO_LARGE, field, value, "%s.%s is %d; give %s, %d at most",
+                         of, field, (int)value, what, (int)most);
   return LATHE_STATUS_OK;
 }
 
 LATHEP_FN lathe_status lathep_check_dtype(const char *of, const char *field, lathe_dtype value) {
   if ((int)value < 0 || (int)value > (int)LATHE_DTYPE_F32)
-    return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
-                       "%s.%s is %d, which is no lathe_dtype; give "
-                       "LATHE_DTYPE_BF16, LATHE_DTYPE_F16 or what the field's comment names",
-                       of, field, (int)value);
+    return lathep_refuse(LATHE_REASON_UNKNOWN_VALUE, field, value,
+                         "%s.%s is %d, which is no lathe_dtype; give "
+                         "LATHE_DTYPE_BF16, LATHE_DTYPE_F16 or what the field's comment names",
+                         of, field, (int)value);
   if (value == LATHE_DTYPE_NONE)
-    return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
-                       "%s.%s is not set (0); give LATHE_DTYPE_BF16, "
-                       "LATHE_DTYPE_F16 or what the field's comment names",
-                       of, field);
+    return lathep_refuse(LATHE_REASON_NOT_SET, field, value,
+                         "%s.%s is not set (0); give LATHE_DTYPE_BF16, "
+                         "LATHE_DTYPE_F16 or what the field's comment names",
+                         of, field);
   return LATHE_STATUS_OK;
 }
 
@@ -60,58 +60,59 @@ LATHEP_FN lathe_status lathep_check_dtypes(const lathe_decode_desc *desc) {
   if (status)
     return status;
   if (!lathep_is_half(desc->q_dtype))
-    return lathep_fail(LATHE_STATUS_UNSUPPORTED,
-                       "lathe_decode_desc.q_dtype is %s; queries are f16 or bf16",
-                       lathe_dtype_string(desc->q_dtype));
+    return lathep_refuse(LATHE_REASON_Q_DTYPE, "q_dtype", desc->q_dtype,
+                         "lathe_decode_desc.q_dtype is %s; queries are f16 or bf16",
+                         lathe_dtype_string(desc->q_dtype));
   if (desc->kv_dtype != desc->q_dtype && desc->kv_dtype != LATHE_DTYPE_E4M3)
-    return lathep_fail(LATHE_STATUS_UNSUPPORTED,
-                       "lathe_decode_desc.kv_dtype is %s with q_dtype %s; give %s or e4m3",
-                       lathe_dtype_string(desc->kv_dtype), lathe_dtype_string(desc->q_dtype),
-                       lathe_dtype_string(desc->q_dtype));
+    return lathep_refuse(LATHE_REASON_KV_DTYPE, "kv_dtype", desc->kv_dtype,
+                         "lathe_decode_desc.kv_dtype is %s with q_dtype %s; give %s or e4m3",
+                         lathe_dtype_string(desc->kv_dtype), lathe_dtype_string(desc->q_dtype),
+                         lathe_dtype_string(desc->q_dtype));
   if (!lathep_is_half(desc->out_dtype))
-    return lathep_fail(LATHE_STATUS_UNSUPPORTED,
-                       "lathe_decode_desc.out_dtype is %s; outputs are f16 or bf16 (0: q_dtype)",
-                       lathe_dtype_string(desc->out_dtype));
+    return lathep_refuse(LATHE_REASON_OUT_DTYPE, "out_dtype", desc->out_dtype,
+                         "lathe_decode_desc.out_dtype is %s; outputs are f16 or bf16 (0: q_dtype)",
+                         lathe_dtype_string(desc->out_dtype));
   return LATHE_STATUS_OK;
 }
 
 LATHEP_FN lathe_status lathep_check_dim(const char *of, const char *field, int32_t value) {
   if (value % LATHEP_DIM_STEP)
-    return lathep_fail(LATHE_STATUS_UNSUPPORTED,
-                       "%s.%s is %d; the CUDA kernels take multiples of %d (%d is "
-                       "the next): pad the rows with zeros",
-                       of, field, (int)value, (int)LATHEP_DIM_STEP,
-                       (int)(value - value % LATHEP_DIM_STEP + LATHEP_DIM_STEP));
+    return lathep_refuse(LATHE_REASON_NOT_A_MULTIPLE, field, value,
+                         "%s.%s is %d; the CUDA kernels take multiples of %d (%d is "
+                         "the next): pad the rows with zeros",
+                         of, field, (int)value, (int)LATHEP_DIM_STEP,
+                         (int)(value - value % LATHEP_DIM_STEP + LATHEP_DIM_STEP));
   return LATHE_STATUS_OK;
 }
 
 LATHEP_FN lathe_status lathep_check_split_len(const lathe_decode_desc *desc) {
   const int32_t length = desc->split_len;
   if (length % LATHEP_SPLIT_STEP)
-    return lathep_fail(LATHE_STATUS_UNSUPPORTED,
-                       "lathe_decode_desc.split_len is %d; give a multiple of %d (%d is the next), "
-                       "or 0 for cuts where they balance the work",
-                       (int)length, (int)LATHEP_SPLIT_STEP,
-                       (int)(length - length % LATHEP_SPLIT_STEP + LATHEP_SPLIT_STEP));
+    return lathep_refuse(
+        LATHE_REASON_NOT_A_MULTIPLE, "split_len", length,
+        "lathe_decode_desc.split_len is %d; give a multiple of %d (%d is the next), "
+        "or 0 for cuts where they balance the work",
+        (int)length, (int)LATHEP_SPLIT_STEP,
+        (int)(length - length % LATHEP_SPLIT_STEP + LATHEP_SPLIT_STEP));
   return LATHE_STATUS_OK;
 }
 
 LATHEP_FN lathe_status lathep_check_lse_base(const char *of, lathe_lse_base base) {
   if (base != LATHE_LSE_NATURAL && base != LATHE_LSE_BASE2)
-    return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
-                       "%s.lse_base is %d, which is no lathe_lse_base; give LATHE_LSE_NATURAL or "
-                       "LATHE_LSE_BASE2",
-                       of, (int)base);
+    return lathep_refuse(LATHE_REASON_UNKNOWN_VALUE, "lse_base", base,
+                         "%s.lse_base is %d, which is no lathe_lse_base; give LATHE_LSE_NATURAL or "
+                         "LATHE_LSE_BASE2",
+                         of, (int)base);
   return LATHE_STATUS_OK;
 }
 
 // Of the kernels that every device from sm_80 on runs.
 LATHEP_FN lathe_status lathep_check_device(const lathep_device *device) {
   if (device->major < 8)
-    return lathep_fail(LATHE_STATUS_UNSUPPORTED,
-                       "%s has compute capability %d.%d and the kernels need 8.0 or later; use "
-                       "another device, or the CPU backend",
-                       device->name, device->major, device->minor);
+    return lathep_refuse(LATHE_REASON_COMPUTE_CAPABILITY, "", 10 * device->major + device->minor,
+                         "%s has compute capability %d.%d and the kernels need 8.0 or later; use "
+                         "another device, or the CPU backend",
+                         device->name, device->major, device->minor);
   return LATHE_STATUS_OK;
 }
 
@@ -154,25 +155,26 @@ LATHEP_FN lathe_status lathep_decode_desc_check(const lathe_decode_desc *desc,
   if (status)
     return status;
   if (desc->mask != LATHE_MASK_CAUSAL && desc->mask != LATHE_MASK_NONE)
-    return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
-                       "lathe_decode_desc.mask is %d, which is no lathe_mask; give "
-                       "LATHE_MASK_CAUSAL or LATHE_MASK_NONE",
-                       (int)desc->mask);
+    return lathep_refuse(LATHE_REASON_UNKNOWN_VALUE, "mask", desc->mask,
+                         "lathe_decode_desc.mask is %d, which is no lathe_mask; give "
+                         "LATHE_MASK_CAUSAL or LATHE_MASK_NONE",
+                         (int)desc->mask);
   status = lathep_check_lse_base(of, desc->lse_base);
   if (status)
     return status;
   if ((int64_t)desc->num_heads * desc->max_q_len > LATHEP_MAX_ROWS)
-    return lathep_fail(LATHE_STATUS_UNSUPPORTED,
-                       "lathe_decode_desc.num_heads x max_q_len is %d x %d; their product may be "
-                       "%d at most",
-                       (int)desc->num_heads, (int)desc->max_q_len, (int)LATHEP_MAX_ROWS);
+    return lathep_refuse(LATHE_REASON_TOO_MANY_ROWS, "num_heads", desc->num_heads,
+                         "lathe_decode_desc.num_heads x max_q_len is %d x %d; their product may be "
+                         "%d at most",
+                         (int)desc->num_heads, (int)desc->max_q_len, (int)LATHEP_MAX_ROWS);
   if (backend == LATHE_BACKEND_CPU)
     return LATHE_STATUS_OK;
   if (desc->split_len && desc->max_batch > LATHEP_MAX_SPLITS)
-    return lathep_fail(LATHE_STATUS_UNSUPPORTED,
-                       "lathe_decode_desc.max_batch is %d with a split_len of %d; give %d requests "
-                       "at most, or a split_len of 0",
-                       (int)desc->max_batch, (int)desc->split_len, (int)LATHEP_MAX_SPLITS);
+    return lathep_refuse(
+        LATHE_REASON_SPLIT_BATCH, "max_batch", desc->max_batch,
+        "lathe_decode_desc.max_batch is %d with a split_len of %d; give %d requests "
+        "at most, or a split_len of 0",
+        (int)desc->max_batch, (int)desc->split_len, (int)LATHEP_MAX_SPLITS);
   status = lathep_check_dim(of, "kv_lora_rank", desc->kv_lora_rank);
   return status ? status : lathep_check_dim(of, "qk_rope_head_dim", desc->qk_rope_head_dim);
 }

@@ -11,8 +11,17 @@ enum {
   LATHEP_SCHEDULE_INTS = 8               // of a group's two cuts
 };
 
+// What dispatch asks of a machine: of a context's, or of one that the caller tells of.
+typedef struct lathep_target {
+  const lathe_context *context; // for the log; null: none
+  lathe_backend backend;
+  const lathep_device *device;
+  int tensor_maps;    // its driver makes them
+  const char *kernel; // LATHE_KERNEL; null: none is named
+} lathep_target;
+
 typedef struct lathep_candidates {
-  const lathe_context *context; // for the log
+  const lathe_context *context; // for the log; null: none
   char text[4096];              // one line each, "\n" after each
   size_t length;
 } lathep_candidates;
@@ -24,7 +33,8 @@ LATHEP_FN void lathep_candidate(lathep_candidates *list, const char *name, const
     list->length += length;
   else
     list->text[list->length] = '\0'; // whole lines only
-  lathep_log(list->context, LATHEP_TOPIC_DISPATCH, "%s: %s", name, verdict);
+  if (list->context)
+    lathep_log(list->context, LATHEP_TOPIC_DISPATCH, "%s: %s", name, verdict);
 }
 
 // The kernels of a plan and how they are launched; what kernel_params.h needs of them.
@@ -45,17 +55,23 @@ typedef struct lathep_choice {
 
 // What a policy is asked: its kernel for this desc on this device.
 typedef struct lathep_question {
-  const lathe_context *context;
+  const lathep_target *target;
   const lathe_decode_desc *desc; // checked, defaults filled
   const char *only;              // the one variant to give, by name; null: the best
   lathep_candidates *list;
 } lathep_question;
 
-// A policy fills *variant, or returns UNSUPPORTED with a reason and what would work, to show if no
-// other policy takes the plan.
+// Why a policy does not compute the desc: what lathep_refuse is told if no other takes the plan.
+typedef struct lathep_refusal {
+  lathe_reason reason;
+  const char *field;
+  int64_t value;
+  char text[512]; // what stands in the way; what would work
+} lathep_refusal;
+
+// A policy fills *variant, or returns UNSUPPORTED and fills *refusal.
 typedef lathe_status (*lathep_policy_choose)(const lathep_question *question, lathep_arch arch,
-                                             lathep_variant *variant, char *reason,
-                                             size_t reason_size);
+                                             lathep_variant *variant, lathep_refusal *refusal);
 
 LATHEP_FN void lathep_candidate_tile(void *user, const lathep_variant *variant, const char *why) {
   char name[128], verdict[320];
@@ -72,39 +88,46 @@ LATHEP_FN void lathep_candidate_tile(void *user, const lathep_variant *variant, 
 }
 
 LATHEP_FN lathe_status lathep_choose_portable(const lathep_question *question, lathep_arch arch,
-                                              lathep_variant *variant, char *reason,
-                                              size_t reason_size) {
+                                              lathep_variant *variant, lathep_refusal *refusal) {
   const lathe_decode_desc *desc = question->desc;
+  const int32_t l = desc->kv_lora_rank, r = desc->qk_rope_head_dim;
+  int registers;
   char limit[128];
   lathe_status status = lathep_tile_walk(
-      desc, (int64_t)desc->num_heads * desc->max_q_len, question->context->device.shared_optin,
+      desc, (int64_t)desc->num_heads * desc->max_q_len, question->target->device->shared_optin,
       question->only, variant, limit, sizeof limit, lathep_candidate_tile, question->list);
   (void)arch;
-  if (status && question->only && !limit[0])
-    lathep_print(reason, reason_size,
+  if (!status)
+    return status;
+  if (question->only && !limit[0]) {
+    lathep_print(refusal->text, sizeof refusal->text,
                  "no tile of these dims has that name; give one of the names "
                  "that the log shows (LATHE_LOG=dispatch)");
-  else if (status)
-    lathep_print(
-        reason, reason_size,
-        "the smallest tile of kv_lora_rank %d + qk_rope_head_dim %d with a %s cache %s of a "
-        "block; give smaller dims%s",
-        (int)desc->kv_lora_rank, (int)desc->qk_rope_head_dim, lathe_dtype_string(desc->kv_dtype),
-        limit, desc->kv_dtype == LATHE_DTYPE_E4M3 ? "" : " or an e4m3 cache");
+    return status;
+  }
+  // *variant is the smallest tile: it has registers enough, or no tile has.
+  registers = lathep_tile_accumulators(l, variant->rows, variant->tokens) > LATHEP_ACCUMULATORS;
+  refusal->reason = registers ? LATHE_REASON_REGISTERS : LATHE_REASON_SHARED_MEMORY;
+  refusal->field = registers || l >= r ? "kv_lora_rank" : "qk_rope_head_dim";
+  refusal->value = registers || l >= r ? l : r;
+  lathep_print(refusal->text, sizeof refusal->text,
+               "the smallest tile of kv_lora_rank %d + qk_rope_head_dim %d with a %s cache %s of a "
+               "block; give smaller dims%s",
+               (int)l, (int)r, lathe_dtype_string(desc->kv_dtype), limit,
+               desc->kv_dtype == LATHE_DTYPE_E4M3 ? "" : " or an e4m3 cache");
   return status;
 }
 
 LATHEP_FN lathe_status lathep_choose_hopper(const lathep_question *question, lathep_arch arch,
-                                            lathep_variant *variant, char *reason,
-                                            size_t reason_size) {
-  const lathe_context *context = question->context;
-  const int driver = context->device.driver_version;
+                                            lathep_variant *variant, lathep_refusal *refusal) {
+  const lathep_device *device = question->target->device;
+  const int driver = device->driver_version;
   const char *fix = "give a desc that it takes";
   char why[256], name[128];
-  lathe_status status = lathep_hopper_fit(arch, question->desc, context->device.shared_optin,
-                                          variant, why, sizeof why);
+  lathe_status status =
+      lathep_hopper_fit(arch, question->desc, device->shared_optin, variant, why, sizeof why);
   lathep_variant_name(variant, name, sizeof name);
-  if (!context->cuda.cuTensorMapEncodeTiled) {
+  if (!question->target->tensor_maps) {
     status = LATHE_STATUS_UNSUPPORTED;
     lathep_print(why, sizeof why, "the driver (CUDA %d.%d) has no cuTensorMapEncodeTiled",
                  driver / 1000, driver % 1000 / 10);
@@ -116,7 +139,7 @@ LATHEP_FN lathe_status lathep_choose_hopper(const lathep_question *question, lat
   }
   lathep_candidate_tile(question->list, variant, status ? why : NULL);
   if (status)
-    lathep_print(reason, reason_size, "%s; %s", why, fix);
+    lathep_print(refusal->text, sizeof refusal->text, "%s; %s", why, fix);
   return status;
 }
 
@@ -159,8 +182,8 @@ LATHEP_FN lathe_status lathep_choice_slots(const lathe_decode_desc *desc, lathep
     slots = choice->merges ? (int64_t)desc->max_batch * choice->split_parts : 0;
   }
   if (desc->split_len && (slots > INT32_MAX || slots * slot_rows > INT32_MAX))
-    return lathep_fail(
-        LATHE_STATUS_UNSUPPORTED,
+    return lathep_refuse(
+        LATHE_REASON_SPLIT_PARTS, "split_len", desc->split_len,
         "lathe_decode_desc.split_len is %d: the partial results of max_batch x ceil(max_seq_len / "
         "split_len) = %d x %d parts of %lld rows are more than a workspace can hold; give a "
         "greater split_len",
@@ -171,13 +194,12 @@ LATHEP_FN lathe_status lathep_choice_slots(const lathe_decode_desc *desc, lathep
 
 // The launch: as many blocks as the device, or desc->num_sms of it, runs at once, dealt to the row
 // tiles; every group of row_tiles blocks walks its share of the KV rows.
-LATHEP_FN lathe_status lathep_choice_launch(const lathe_context *context,
+LATHEP_FN lathe_status lathep_choice_launch(const lathep_device *device,
                                             const lathe_decode_desc *desc, lathep_choice *choice) {
   const lathep_variant *v = &choice->decode;
   int64_t rows = (int64_t)desc->num_heads * desc->max_q_len;
-  const int sms = desc->num_sms && desc->num_sms < context->device.num_sms
-                      ? desc->num_sms
-                      : context->device.num_sms;
+  const int sms =
+      desc->num_sms && desc->num_sms < device->num_sms ? desc->num_sms : device->num_sms;
   int64_t total = (int64_t)sms * v->ctas;
   size_t slot_rows, splits;
   lathe_status status;
@@ -224,7 +246,7 @@ LATHEP_FN int lathep_kernel_named(const char *wanted, lathep_arch arch, const ch
 // Why a policy is not even asked; 0: it is.
 LATHEP_FN int lathep_policy_passed(const lathep_question *question, const lathep_policy *policy,
                                    char *why, size_t why_size) {
-  const lathep_device *device = &question->context->device;
+  const lathep_device *device = question->target->device;
   const int compute = 10 * device->major + device->minor;
   const int64_t rows = (int64_t)question->desc->num_heads * question->desc->max_q_len;
   const int64_t tokens = (int64_t)question->desc->max_batch * question->desc->max_seq_len;
@@ -232,7 +254,7 @@ LATHEP_FN int lathep_policy_passed(const lathep_question *question, const lathep
     lathep_print(why, why_size, "the device has compute capability %d.%d, and it needs %d.%d%s",
                  device->major, device->minor, policy->runs_from / 10, policy->runs_from % 10,
                  policy->runs_to == LATHEP_EVERY ? " or later" : "");
-  else if (question->context->env.kernel)
+  else if (question->target->kernel)
     return 0;
   else if (compute < policy->taken_from || compute > policy->taken_to)
     lathep_print(why, why_size, "the device has compute capability %d.%d, and it is taken on %d.%d",
@@ -250,34 +272,38 @@ LATHEP_FN int lathep_policy_passed(const lathep_question *question, const lathep
 }
 
 LATHEP_FN lathe_status lathep_policy_ask(lathep_question *question, const lathep_policy *policy,
-                                         lathep_variant *variant, char *reason,
-                                         size_t reason_size) {
+                                         lathep_variant *variant, lathep_refusal *refusal) {
+  const lathep_device *device = question->target->device;
   char why[192];
   lathep_variant_decode(policy->arch, question->desc, variant);
   if (!lathep_policy_passed(question, policy, why, sizeof why))
-    return policy->choose(question, policy->arch, variant, reason, reason_size);
+    return policy->choose(question, policy->arch, variant, refusal);
   lathep_candidate_tile(question->list, variant, why);
-  lathep_print(reason, reason_size, "%s; use another device, or the CPU backend", why);
+  refusal->reason = LATHE_REASON_COMPUTE_CAPABILITY;
+  refusal->field = "";
+  refusal->value = 10 * device->major + device->minor;
+  lathep_print(refusal->text, sizeof refusal->text, "%s; use another device, or the CPU backend",
+               why);
   return LATHE_STATUS_UNSUPPORTED;
 }
 
 // Takes a checked desc. On failure lathe_last_error() gives the reason of the last policy asked,
 // which asks for least.
-LATHEP_FN lathe_status lathep_dispatch(const lathe_context *context, const lathe_decode_desc *desc,
+LATHEP_FN lathe_status lathep_dispatch(const lathep_target *target, const lathe_decode_desc *desc,
                                        lathep_candidates *list, lathep_choice *choice) {
-  const char *wanted = context->env.kernel;
+  const char *wanted = target->kernel;
   lathep_question question;
-  char reason[512] = "";
+  lathep_refusal refusal = {LATHE_REASON_NONE, "", 0, ""};
   size_t i;
-  list->context = context;
+  list->context = target->context;
   list->length = 0;
   list->text[0] = '\0';
   memset(choice, 0, sizeof *choice);
-  if (context->backend == LATHE_BACKEND_CPU) {
+  if (target->backend == LATHE_BACKEND_CPU) {
     lathep_candidate(list, "decode_cpu", "taken: the context is on the CPU backend");
     return LATHE_STATUS_OK;
   }
-  question.context = context;
+  question.target = target;
   question.desc = desc;
   question.only = NULL;
   question.list = list;
@@ -290,42 +316,17 @@ LATHEP_FN lathe_status lathep_dispatch(const lathe_context *context, const lathe
       lathep_candidate(list, family, "passed over: LATHE_KERNEL names another");
       continue;
     }
-    if (!lathep_policy_ask(&question, policy, &choice->decode, reason, sizeof reason)) {
-      return lathep_choice_launch(context, desc, choice);
-    }
+    if (!lathep_policy_ask(&question, policy, &choice->decode, &refusal))
+      return lathep_choice_launch(target->device, desc, choice);
   }
   if (wanted)
-    return lathep_fail(LATHE_STATUS_UNSUPPORTED,
-                       "LATHE_KERNEL is \"%s\", which does not compute this lathe_decode_desc on "
-                       "%s: %s, or unset LATHE_KERNEL",
-                       wanted, context->device.name,
-                       reason[0] ? reason : "it is a kernel of other types; give sm80");
-  return lathep_fail(LATHE_STATUS_UNSUPPORTED,
-                     "no kernel computes this lathe_decode_desc on %s: %s", context->device.name,
-                     reason);
-}
-
-// What lathe_decode_check and lathe_decode_plan_create share, so that both give the same reason.
-LATHEP_FN lathe_status lathep_decode_prepare(const lathe_context *context,
-                                             const lathe_decode_desc *desc,
-                                             lathe_decode_desc *filled, lathep_candidates *list,
-                                             lathep_choice *choice) {
-  lathe_status status;
-  if (!context)
-    return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
-                       "context is null; give one made by lathe_context_create()");
-  if (!desc)
-    return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
-                       "desc is null; give a lathe_decode_desc with the dims of the model");
-  lathep_decode_desc_defaults(desc, filled);
-  status = lathep_decode_desc_check(filled, context->backend);
-  return status ? status : lathep_dispatch(context, filled, list, choice);
-}
-
-LATHE_API lathe_status lathe_decode_check(const lathe_context *context,
-                                          const lathe_decode_desc *desc) {
-  lathe_decode_desc filled;
-  lathep_candidates list;
-  lathep_choice choice;
-  return lathep_decode_prepare(context, desc, &filled, &list, &choice);
+    return lathep_refuse(LATHE_REASON_NAMED_KERNEL, "", 0,
+                         "LATHE_KERNEL is \"%s\", which does not compute this lathe_decode_desc on "
+                         "%s: %s, or unset LATHE_KERNEL",
+                         wanted, target->device->name,
+                         refusal.text[0] ? refusal.text
+                                         : "it is a kernel of other types; give sm80");
+  return lathep_refuse(refusal.reason, refusal.field, refusal.value,
+                       "no kernel computes this lathe_decode_desc on %s: %s", target->device->name,
+                       refusal.text);
 }

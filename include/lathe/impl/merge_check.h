@@ -10,9 +10,9 @@ LATHEP_FN lathe_status lathep_merge_check_dtype(const char *field, lathe_dtype d
   lathe_status status = lathep_check_dtype(LATHEP_MERGE_DESC, field, dtype);
   if (status || dtype == LATHE_DTYPE_F32 || lathep_is_half(dtype))
     return status;
-  return lathep_fail(LATHE_STATUS_UNSUPPORTED,
-                     "lathe_merge_desc.%s is %s; what is merged is f16, bf16 or f32", field,
-                     lathe_dtype_string(dtype));
+  return lathep_refuse(LATHE_REASON_STATE_DTYPE, field, dtype,
+                       "lathe_merge_desc.%s is %s; what is merged is f16, bf16 or f32", field,
+                       lathe_dtype_string(dtype));
 }
 
 // Fills in the defaults of desc. What lathe_merge_check and lathe_merge_plan_create share, so that
@@ -23,11 +23,11 @@ LATHEP_FN lathe_status lathep_merge_prepare(const lathe_context *context,
   const char *of = LATHEP_MERGE_DESC;
   lathe_status status;
   if (!context)
-    return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
-                       "context is null; give one made by lathe_context_create()");
+    return lathep_refuse(LATHE_REASON_NULL_ARGUMENT, "", 0,
+                         "context is null; give one made by lathe_context_create()");
   if (!desc)
-    return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
-                       "desc is null; give a lathe_merge_desc with the dims of the outputs");
+    return lathep_refuse(LATHE_REASON_NULL_ARGUMENT, "", 0,
+                         "desc is null; give a lathe_merge_desc with the dims of the outputs");
   *filled = *desc;
   if (filled->out_dtype == LATHE_DTYPE_NONE)
     filled->out_dtype = filled->in_dtype;

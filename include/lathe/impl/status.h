@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: 2026 The Lathe authors
 // SPDX-License-Identifier: MIT
-// Failure: every refusal goes through lathep_fail or one of its two kin, which fill the thread's
-// record and return the status. A message has three parts: what failed, with which value, what
-// would work.
+// Failure: every refusal goes through lathep_fail or one of its kin (reason.h has that for descs),
+// which fill the thread's record and return the status. A message has three parts: what failed,
+// with which value, what would work.
 
 enum { LATHEP_MESSAGE_MAX = 1024, LATHEP_COMPILE_LOG_MAX = 8192 };
 
@@ -13,7 +13,7 @@ typedef struct lathep_error_record {
 } lathep_error_record;
 
 static LATHEP_THREAD_LOCAL lathep_error_record lathep_last = {
-    {LATHE_STATUS_OK, 0, 0, "", ""}, "", ""};
+    {LATHE_STATUS_OK, 0, 0, "", "", LATHE_REASON_NONE, "", 0}, "", ""};
 
 LATHE_API const lathe_error *lathe_last_error(void) {
   return &lathep_last.error;
@@ -114,6 +114,9 @@ LATHEP_FN lathe_status lathep_fail_text(lathe_status status, int driver_code, in
   last->error.nvrtc_code = nvrtc_code;
   last->error.message = last->message;
   last->error.compile_log = last->compile_log;
+  last->error.reason = LATHE_REASON_NONE;
+  last->error.field = "";
+  last->error.value = 0;
   return status;
 }
 

@@ -155,7 +155,7 @@ LATHEP_FN lathe_status lathep_tile_choose(const lathe_decode_desc *desc, int64_t
 // ----------------------------------------------------------------------------------------- hopper
 
 enum { LATHEP_CHUNK = 64, LATHEP_HOPPER_MAX_L = 512 }; // elements: rows are copied in chunks
-enum { LATHEP_HOPPER_PAGES = 4 };
+enum { LATHEP_HOPPER_PAGES = 6 };
 
 // One tile a family. Shared memory holds the query and the ring, rows padded to whole chunks, and
 // `other` bytes; and for each stage, where there is no rope part to lend its place, probabilities.
@@ -163,7 +163,7 @@ typedef struct lathep_hopper_tile {
   lathep_arch arch;
   int rows, tokens, threads;
   int row_threads;                // besides, where page is 1: rows are copied by threads
-  int pages[LATHEP_HOPPER_PAGES]; // rows of a page that are copied at once, one of these; then 0
+  int pages[LATHEP_HOPPER_PAGES]; // rows of a page that are copied at once, one of these, down to 1
   int slot;                       // cache rows of a stage
   int least_stages, most_stages;
   int enough_bytes; // of shared memory: more stages, which bring more bytes at once, gain nothing
@@ -173,7 +173,7 @@ typedef struct lathep_hopper_tile {
 
 static const lathep_hopper_tile lathep_hopper_tiles[] = {
     {LATHEP_ARCH_SM90, 16, 64, 288, 96, {16, 1}, 16, 8, 16, 180224, 9216, 0, 64},
-    {LATHEP_ARCH_SM90A, 64, 64, 512, 0, {64, 32, 16, 8}, 64, 2, 4, 232448, 4096, 8192, 128},
+    {LATHEP_ARCH_SM90A, 64, 64, 512, 0, {64, 32, 16, 8, 4, 1}, 64, 2, 4, 232448, 4096, 8192, 128},
 };
 
 LATHEP_FN int lathep_chunks(int elements) {
@@ -186,10 +186,10 @@ LATHEP_FN int lathep_hopper_bytes(const lathep_hopper_tile *tile, int l, int r, 
          (r == 0 ? stages * tile->probabilities : 0);
 }
 
-// The first of the tile's pages that divides the page size, hence the largest; else the last one.
+// The first of the tile's pages that divides the page size, hence the largest.
 LATHEP_FN int lathep_hopper_page(const lathep_hopper_tile *tile, int page_size) {
   int i = 0;
-  while (page_size % tile->pages[i] && i + 1 < LATHEP_HOPPER_PAGES && tile->pages[i + 1])
+  while (page_size % tile->pages[i])
     i++;
   return tile->pages[i];
 }
@@ -198,7 +198,6 @@ LATHEP_FN int lathep_hopper_page(const lathep_hopper_tile *tile, int page_size) 
 LATHEP_FN int lathep_hopper_refuse(const lathep_hopper_tile *tile, const lathe_decode_desc *desc,
                                    char *why, size_t why_size) {
   int l = desc->kv_lora_rank, r = desc->qk_rope_head_dim;
-  int page = lathep_hopper_page(tile, desc->page_size);
   if (desc->kv_dtype != desc->q_dtype)
     lathep_print(why, why_size, "kv_dtype is %s, and it takes the query's, %s",
                  lathe_dtype_string(desc->kv_dtype), lathe_dtype_string(desc->q_dtype));
@@ -208,9 +207,6 @@ LATHEP_FN int lathep_hopper_refuse(const lathep_hopper_tile *tile, const lathe_d
   else if (r % 16 || (r > 64 && r != 128))
     lathep_print(why, why_size, "qk_rope_head_dim is %d, and it takes 0, 16, 32, 48, 64 and 128",
                  r);
-  else if (desc->page_size % page)
-    lathep_print(why, why_size, "page_size is %d, and it takes multiples of %d",
-                 (int)desc->page_size, page);
   else
     return 0;
   return 1;
