@@ -6,6 +6,7 @@ import re
 
 import models
 import render
+import schema
 import tile
 
 STRING = r'"(?:[^"\\]|\\.)*"'
@@ -33,7 +34,7 @@ def variants(catalog):
         for family in row.families:
             tiles = " ".join(map(str, row.rows))
             pages = " ".join(map(str, row.pages or family.pages[:1]))
-            rows.append((f"`{family.name}`", row.l or "", row.r if family.op == "decode" else "", tiles, pages,
+            rows.append((f"`{family.name}`", row.l or "", row.r if family.has("r") else "", tiles, pages,
                          " ".join(map(str, row.tokens)),
                          "yes" if row.ptx else "", row.why))
     sizes = []
@@ -116,8 +117,8 @@ def refusals():
     rows = [(f"`LATHE_REASON_{name}`", f"`LATHE_STATUS_{status}`", when, works)
             for name, status, when, works in _rows(REASONS, "reason.h")]
     return ("# Refusals\n\nWhy `lathe_decode_check`, `lathe_decode_check_device` and `lathe_decode_plan_create` refuse "
-            "a `lathe_decode_desc`: `lathe_last_error()->reason`, beside the field, its value and a sentence that names "
-            "both. Nothing has been compiled then. Made by `python3 codegen/generate.py --docs` from "
+            "a `lathe_decode_desc`, and those of append and merge theirs: `lathe_last_error()->reason`, beside the "
+            "field, its value and a sentence that names both. Nothing has been compiled then. Made by `python3 codegen/generate.py --docs` from "
             "`include/lathe/impl/reason.h`.\n\n" + _table(("reason", "status", "when", "what works"), rows))
 
 

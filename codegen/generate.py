@@ -41,7 +41,7 @@ def generated(catalog):
                 f"LATHEP_FITS_{limit}" if len(schema.ARCHS[arch].devices) > 1 else f"LATHEP_SERVES_{arch}")
     variants = catalog.variants(archs)
 
-    files = {"empty.body.cuh": render.empty(maps=False), "empty_maps.body.cuh": render.empty(maps=True)}
+    files = {f"{name}.body.cuh": render.empty(name) for name in render.EMPTY}
     distinct, families = {}, {}
     for family in catalog.families:
         text = render.body(family)

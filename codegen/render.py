@@ -84,9 +84,15 @@ def body(family):
     return without_idle_lines(ENVIRONMENT.get_template(f"{family.op}_{family.arch}.cuh.j2").render(**values))
 
 
-def empty(maps):
-    """What stands for a kernel where its body cannot be; maps: of one with tensor maps."""
-    return without_idle_lines(ENVIRONMENT.get_template("empty.cuh.j2").render(maps=maps))
+# What stands for a kernel where its body cannot be: name, then whose parameters it takes, and whether it takes
+# tensor maps.
+EMPTY = {"empty": ("decode", "kernel_params.h", False), "empty_maps": ("decode", "kernel_params.h", True),
+         "empty_append": ("append", "append_params.h", False), "empty_join": ("join", "join_params.h", False)}
+
+
+def empty(name):
+    op, header, maps = EMPTY[name]
+    return without_idle_lines(ENVIRONMENT.get_template("empty.cuh.j2").render(op=op, header=header, maps=maps))
 
 
 def parts(text):

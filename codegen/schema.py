@@ -8,12 +8,20 @@ from dataclasses import dataclass
 
 import tile as tiles
 
-OPS = ("decode", "merge", "schedule")
+OPS = ("decode", "merge", "schedule", "append", "join")
+# Fields of an operation besides op and arch, and besides families and why: those it must have, and those of its own
+# that it may.
+FAMILY_FIELDS = {"decode": ("q", "kv", "out"), "merge": ("out",), "schedule": (), "append": ("q", "kv", "out"),
+                 "join": ("q", "out")}
+ROW_FIELDS = {"decode": ("l", "r", "rows"), "merge": ("l",), "schedule": ("tokens",), "append": ("l", "r"),
+              "join": ("l",)}
+OPTIONAL_FIELDS = {"decode": ("pages", "options"), "merge": ("options",), "schedule": ("options",), "append": (),
+                   "join": ()}
 HALF = ("bf16", "f16")
 ROWS = (16, 32, 64)
 # Letters of options, in the order of their bits in LATHE_P_OPTIONS, and which of them an operation's kernels know.
 OPTIONS = "wcsd"
-OP_OPTIONS = {"decode": OPTIONS, "merge": "s", "schedule": "w"}
+OP_OPTIONS = {"decode": OPTIONS, "merge": "s", "schedule": "w", "append": "", "join": ""}
 TOKENS = (16, 32, 64)
 
 
@@ -46,8 +54,12 @@ class Family:
             return f"schedule_{self.arch}"
         if self.op == "merge":
             return f"merge_{self.arch}_{self.out}"
-        suffix = "" if self.out == self.q else f"_o{self.out}"
-        return f"decode_{self.arch}_{self.q}_{self.kv}{suffix}"
+        types = "_".join(t for t in (self.q, self.kv) if t)
+        return f"{self.op}_{self.arch}_{types}" + ("" if self.out == self.q else f"_o{self.out}")
+
+    def has(self, size):
+        """Whether its rows have this size."""
+        return size in ROW_FIELDS[self.op]
 
     @property
     def kv_size(self):
@@ -90,7 +102,7 @@ class Variant:
         name = self.family.name + (f"_{self.options}" if self.options else "")
         if self.family.op == "schedule":
             return f"{name}_t{self.tokens}"
-        return f"{name}_l{self.l}" + (f"r{self.r}" if self.family.op == "decode" else "")
+        return f"{name}_l{self.l}" + (f"r{self.r}" if self.family.has("r") else "")
 
     @property
     def option_bits(self):
@@ -107,11 +119,20 @@ class Variant:
         if self.family.op == "schedule":
             return block | {"TOKENS": self.tokens, "OPTIONS": self.option_bits}
         block["L"] = self.l
+        if self.family.has("r"):
+            block["R"] = self.r
         if self.family.op == "decode":
             t = self.tile
-            block |= {"R": self.r, "ROWS": t.rows, "TOKENS": t.tokens, "STAGES": t.stages,
+            block |= {"ROWS": t.rows, "TOKENS": t.tokens, "STAGES": t.stages,
                       **({"PAGE": t.page} if t.page else {"CTAS": t.ctas}), "SHARED_BYTES": t.shared_bytes}
-        return block | {"OPTIONS": self.option_bits}
+        return block | ({"OPTIONS": self.option_bits} if OP_OPTIONS[self.family.op] else {})
+
+    @property
+    def empty(self):
+        """The body that stands for it where its own cannot be: one with its arguments."""
+        if self.family.op in ("append", "join"):
+            return f"empty_{self.family.op}"
+        return "empty_maps" if self.tile and self.tile.page else "empty"
 
 
 @dataclass(frozen=True)
@@ -133,7 +154,7 @@ class Row:
         for family in self.families:
             if family.op != "decode":
                 for tokens, options in itertools.product(self.tokens or (0,), self.options):
-                    v = Variant(family, self.l, tokens=tokens, options=options)
+                    v = Variant(family, self.l, self.r, tokens=tokens, options=options)
                     found[v.name] = v
                 continue
             for rows, optin, page, options in itertools.product(self.rows, family.limits(archs),
@@ -182,18 +203,13 @@ def _list(where, field, value, of):
             raise SchemaError(f"{where}: {field} has {x!r} twice; remove one")
 
 
-# Fields besides op and arch, and besides families and why: those it must have, and those of its own that it may.
-FAMILY_FIELDS = {"decode": ("q", "kv", "out"), "merge": ("out",), "schedule": ()}
-ROW_FIELDS = {"decode": ("l", "r", "rows"), "merge": ("l",), "schedule": ("tokens",)}
-OPTIONAL_FIELDS = {"decode": ("pages", "options"), "merge": ("options",), "schedule": ("options",)}
-
-
 def _meaningful(where, op, table, fields):
     """Refuses what only other operations have."""
     every = {f for of in (*FAMILY_FIELDS.values(), *ROW_FIELDS.values(), *OPTIONAL_FIELDS.values()) for f in of}
     for field in table:
         if field in every and field not in (*fields[op], *OPTIONAL_FIELDS[op]):
-            raise SchemaError(f"{where}: {field} has no meaning for a {op} kernel; remove it")
+            raise SchemaError(f"{where}: {field} has no meaning for {'an' if op[0] == 'a' else 'a'} {op} kernel; "
+                              "remove it")
 
 
 def _family(i, table):
@@ -204,10 +220,15 @@ def _family(i, table):
     _meaningful(where, op, table, FAMILY_FIELDS)
     _fields(where, table, ("op", "arch", *FAMILY_FIELDS[op]))
     _one_of(where, "arch", table["arch"], tuple(ARCHS) if op == "decode" else ("sm80",))
-    if "out" in table:
-        _one_of(where, "out", table["out"], HALF)
+    halves = HALF + ("f32",) if op == "join" else HALF
+    if "q" in table:
+        _one_of(where, "q", table["q"], halves)
+    if op == "append":
+        _one_of(where, "kv", table["kv"], (table["q"], "e4m3") + ("row656",) * (table["q"] == "bf16"))
+        _one_of(where, "out", table["out"], (table["q"],) + ("e4m3",) * (table["kv"] == "e4m3"))
+    elif "out" in table:
+        _one_of(where, "out", table["out"], halves)
     if op == "decode":
-        _one_of(where, "q", table["q"], HALF)
         _one_of(where, "kv", table["kv"], (table["q"],) if table["arch"] in tiles.HOPPER else (table["q"], "e4m3"))
     return Family(op, table["arch"], table.get("q", ""), table.get("kv", ""), table.get("out", ""))
 
@@ -260,12 +281,16 @@ def _row(i, table, families):
     _fields(where, table, ("families", "why", *ROW_FIELDS[op]), (*OPTIONAL_FIELDS[op], "ptx"))
     if "l" in table:
         _size(where, "l", table["l"], 16)
+    if "r" in table:
+        _size(where, "r", table["r"], 0)
+    for family in of:
+        if family.kv == "row656" and (table["l"], table["r"]) != (512, 64):
+            raise SchemaError(f"{where}: l = {table['l']}, r = {table['r']}; {family.name} has rows of 512 and 64")
     if op == "schedule":
         _list(where, "tokens", table["tokens"], int)
         for tokens in table["tokens"]:
             _one_of(where, "tokens", tokens, TOKENS)
     if op == "decode":
-        _size(where, "r", table["r"], 0)
         _list(where, "rows", table["rows"], int)
         _list(where, "pages", table.get("pages", [0]), int)
         for family in of:

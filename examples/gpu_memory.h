@@ -50,7 +50,7 @@ static gpu_block *gpu_blocks;
 /* Ends the program if a call of the driver failed. */
 static inline void gpu_expect(int result, const char *what) {
   if (result != 0) {
-    fprintf(stderr, "%s failed with CUresult %d\n", what, result);
+    fprintf(stderr, "%s failed with error %d\n", what, result);
     exit(1);
   }
 }

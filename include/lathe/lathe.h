@@ -39,8 +39,11 @@
            is refused: reason, field and value, too (docs/refusals.md).
   THREADS  A context may be shared by threads. A plan is used by one thread at a time, and one run may
            be in flight per workspace. Functions say so where they differ.
-  STREAMS  lathe_decode_run and lathe_decode_schedule enqueue and return, may be captured in a CUDA graph,
-           and read lengths and block tables on the device, so a replay sees their new values.
+  STREAMS  Runs, validators and lathe_decode_schedule take one. Runs and the schedule enqueue and return,
+           may be captured in a CUDA graph, and read lengths and block tables on the device, so a replay
+           sees their new values.
+  AROUND   lathe_append_run does the step before: rotates and quantises the query, and writes the new
+           rows into the cache. lathe_merge_run does the one after, where keys are in several places.
   CPU      The same API runs on host pointers on a machine without a GPU (LATHE_BACKEND_CPU): plain C,
            exact, slow; the stream is ignored and the result is there on return.
 
@@ -89,6 +92,17 @@
 #define lathe_decode_validate LATHE_NAME(lathe_decode_validate)
 #define lathe_decode_schedule LATHE_NAME(lathe_decode_schedule)
 #define lathe_decode_run LATHE_NAME(lathe_decode_run)
+#define lathe_append_check LATHE_NAME(lathe_append_check)
+#define lathe_append_plan_create LATHE_NAME(lathe_append_plan_create)
+#define lathe_append_plan_destroy LATHE_NAME(lathe_append_plan_destroy)
+#define lathe_append_plan_get_info LATHE_NAME(lathe_append_plan_get_info)
+#define lathe_append_validate LATHE_NAME(lathe_append_validate)
+#define lathe_append_run LATHE_NAME(lathe_append_run)
+#define lathe_merge_check LATHE_NAME(lathe_merge_check)
+#define lathe_merge_plan_create LATHE_NAME(lathe_merge_plan_create)
+#define lathe_merge_plan_destroy LATHE_NAME(lathe_merge_plan_destroy)
+#define lathe_merge_plan_get_info LATHE_NAME(lathe_merge_plan_get_info)
+#define lathe_merge_run LATHE_NAME(lathe_merge_run)
 #define lathe_kernels LATHE_NAME(lathe_kernels)
 #define lathe_cubins LATHE_NAME(lathe_cubins)
 #endif
@@ -128,14 +142,14 @@ typedef enum lathe_status {
 typedef enum lathe_reason {
   LATHE_REASON_NONE = 0,           /* it was not, or the failure is of another kind */
   LATHE_REASON_NULL_ARGUMENT,      /* context or desc */
-  LATHE_REASON_NOT_SET,            /* a dtype that has no default */
+  LATHE_REASON_NOT_SET,            /* a dtype or a rope that has no default */
   LATHE_REASON_UNKNOWN_VALUE,      /* no enumerator of its enum */
   LATHE_REASON_TOO_SMALL,
   LATHE_REASON_TOO_LARGE,
   LATHE_REASON_NOT_A_MULTIPLE,     /* dims on CUDA; split_len */
   LATHE_REASON_Q_DTYPE,
   LATHE_REASON_KV_DTYPE,           /* with this q_dtype */
-  LATHE_REASON_OUT_DTYPE,
+  LATHE_REASON_OUT_DTYPE,          /* out_dtype of a decode, q_out_dtype of an append */
   LATHE_REASON_TOO_MANY_ROWS,      /* num_heads x max_q_len */
   LATHE_REASON_WINDOW_MASK,        /* sliding_window with LATHE_MASK_NONE */
   LATHE_REASON_SOFTCAP,            /* logit_softcap; value: its whole part */
@@ -145,7 +159,11 @@ typedef enum lathe_reason {
   LATHE_REASON_REGISTERS,          /* field: kv_lora_rank */
   LATHE_REASON_SHARED_MEMORY,      /* of a block; field: the larger of the two dims */
   LATHE_REASON_NAMED_KERNEL,       /* LATHE_KERNEL's does not compute the desc */
-  LATHE_REASON_DISABLED            /* LATHE_DISABLE has what computes it */
+  LATHE_REASON_DISABLED,           /* LATHE_DISABLE has what computes it */
+  LATHE_REASON_KV_FORMAT,          /* ROW656 with other dtypes or dims */
+  LATHE_REASON_ROW_SCALE,          /* without ROW656 */
+  LATHE_REASON_ODD_ROPE,           /* qk_rope_head_dim, with a rotation */
+  LATHE_REASON_STATE_DTYPE         /* in_dtype or out_dtype of a merge */
 } lathe_reason;
 
 /* The last failure of a call made by this thread. */
@@ -505,6 +523,242 @@ LATHE_API lathe_status lathe_decode_run(lathe_decode_plan *plan, const lathe_dec
    On the CPU backend it checks args and does nothing. Same thread and stream rules as lathe_decode_run. */
 LATHE_API lathe_status lathe_decode_schedule(lathe_decode_plan *plan, const lathe_decode_args *args,
                                              lathe_stream stream);
+
+/* ---------------------------------------------------------------------------------------- append */
+
+/* Which elements of a roped part turn together, and where they stay: element pairs are rotated in
+   place. It is the model's: a wrong one gives wrong attention and no error. */
+typedef enum lathe_rope {
+  LATHE_ROPE_UNSET = 0,
+  LATHE_ROPE_INTERLEAVED, /* 2 i with 2 i + 1 ("GPT-J"): DeepSeek-V3; rope_interleave in configs */
+  LATHE_ROPE_HALF_SPLIT,  /* i with i + R / 2 ("NeoX"): openPangu V2 */
+  LATHE_ROPE_NONE         /* nothing is rotated: NoPE models whose rows have R elements all the same,
+                             such as Kimi-Linear */
+} lathe_rope;
+
+typedef enum lathe_kv_format {
+  LATHE_KV_FORMAT_PLAIN = 0, /* a row is L + R elements of kv_dtype, or L and R in two caches */
+  LATHE_KV_FORMAT_ROW656     /* a row is 656 bytes: 512 e4m3, 4 fp32, 64 bf16. Elements 128 g to
+                                128 g + 127 of the latent are e4m3 times fp32 g; the bf16 are the roped
+                                part. kv_dtype E4M3, q_dtype BF16, L = 512, R = 64 */
+} lathe_kv_format;
+
+/* How the fp32 of a ROW656 row is chosen: m = max(largest magnitude of its 128 / 448, 2^-126). */
+typedef enum lathe_row_scale {
+  LATHE_ROW_SCALE_F32 = 0, /* m */
+  LATHE_ROW_SCALE_POW2     /* the least power of two that is m or more (UE8M0) */
+} lathe_row_scale;
+
+typedef struct lathe_append_desc {
+  int32_t num_heads;        /* H, query heads on this rank; required */
+  int32_t kv_lora_rank;     /* L, elements of the latent; required */
+  int32_t qk_rope_head_dim; /* R, elements of the roped part, even; 0 for models without */
+  lathe_dtype q_dtype;      /* F16 or BF16: of q_nope, q_pe, latent_cache and k_pe; required */
+  lathe_dtype kv_dtype;     /* of the cache: q_dtype, or E4M3; required */
+  lathe_dtype q_out_dtype;  /* of the query written: q_dtype, or E4M3 if kv_dtype is; 0: q_dtype */
+  lathe_kv_format kv_format;  /* 0: plain */
+  lathe_row_scale row_scale;  /* ROW656 only; 0: fp32 */
+  lathe_rope rope;            /* required if R > 0, else not read */
+  int32_t page_size;          /* rows of a page; required */
+  int32_t max_batch;          /* most requests of a run; required */
+  int32_t max_q_len;          /* most new tokens of a request; 0: 1 */
+  int32_t max_seq_len;        /* most KV rows of a request, new ones included; required */
+  int32_t max_positions;      /* rows of args.cos_sin; 0: max_seq_len */
+} lathe_append_desc;
+
+typedef struct lathe_append_plan lathe_append_plan;
+
+typedef struct lathe_append_plan_info {
+  lathe_backend backend;
+  char kernel[128]; /* variant name; "append_cpu" on the CPU backend */
+  lathe_kernel_source source;
+  int registers;    /* per thread */
+  int local_bytes;  /* per thread: spills and stack */
+  int shared_bytes; /* per block */
+  int threads;      /* per block */
+} lathe_append_plan_info;
+
+/* The step before lathe_decode_run: new rows into the cache, the query into the form that decode reads.
+   Tensors are device pointers (CUDA; rows 16-byte aligned) or host pointers (CPU). Strides are in elements
+   of the tensor (of a ROW656 cache: bytes); 0 means packed. Tokens belong to requests as in lathe_decode_args; of other
+   tokens nothing is written. Two tokens must not have one place in the cache: which of them is kept is
+   not said. lathe_decode_run reads neither an E4M3 query nor ROW656 rows yet. D = L + R. */
+typedef struct lathe_append_args {
+  int32_t batch;            /* B, 1 to max_batch */
+  int32_t q_len;            /* S of every request, 1 to max_q_len; 0: max_q_len. Not read with cu_q_lens */
+  const int32_t *cu_q_lens; /* null, or int32 [B + 1], ascending: request i has tokens cu[i] to
+                               cu[i + 1] - 1 */
+  int32_t num_tokens;       /* rows of the tensors; 0: B * q_len (B * max_q_len with cu_q_lens) */
+
+  /* query in. Neither: only cache rows are written */
+  const void *q_nope;         /* [tokens, H, L], absorbed; null: it is in its place in q_out already, which
+                                 an E4M3 query cannot be */
+  const void *q_pe;           /* [tokens, H, R], to be rotated; required with q_nope if R > 0 */
+  int64_t q_nope_token_stride; /* 0: H * L */
+  int64_t q_nope_head_stride;  /* 0: L */
+  int64_t q_pe_token_stride;   /* 0: H * R */
+  int64_t q_pe_head_stride;    /* 0: R */
+
+  /* query out */
+  void *q_out;                 /* [tokens, H, D]; with q_pe_out: [tokens, H, L], null without q_nope */
+  void *q_pe_out;              /* null: columns L to D - 1 of q_out; else [tokens, H, R]. May be q_pe with
+                                  the same strides if the dtype is the same */
+  int64_t q_out_token_stride;  /* 0: H * (elements of a q_out row) */
+  int64_t q_out_head_stride;   /* 0: elements of a q_out row: D, or L with q_pe_out */
+  int64_t q_pe_out_token_stride; /* 0: H * R */
+  int64_t q_pe_out_head_stride;  /* 0: R */
+
+  /* new rows in: the normed latent and k_pe, not yet rotated */
+  const void *latent_cache;    /* [tokens, D]; with k_pe: [tokens, L]. Null: only the query is written */
+  const void *k_pe;            /* null: columns L to D - 1 of latent_cache; else [tokens, R] */
+  int64_t latent_token_stride; /* 0: D, or L with k_pe */
+  int64_t k_pe_token_stride;   /* 0: R */
+
+  /* paged cache, as in lathe_decode_args. Not read without latent_cache */
+  void *kv_cache;
+  void *kpe_cache;             /* null with ROW656 */
+  int64_t kv_page_stride;      /* 0: page_size * kv_row_stride */
+  int64_t kv_row_stride;       /* 0: D, or L with kpe_cache; ROW656: 656 */
+  int64_t kpe_page_stride;     /* 0: page_size * kpe_row_stride */
+  int64_t kpe_row_stride;      /* 0: R */
+  int64_t num_pages;           /* pages in the cache: a row of a page outside [0, num_pages) is not
+                                  written. 0: page numbers that are not negative are trusted */
+  const int32_t *block_tables; /* int32 [B, block_table_stride]; only entries of rows that are written are
+                                  read. Not read with slot_mapping */
+  int64_t block_table_stride;  /* entries of a row; 0: ceil(max_seq_len / page_size) */
+
+  /* where a token is. Its position is K - S + t for token t of its request's S, and its row is at that
+     position of the block table, if that is in [0, min(max_seq_len, block_table_stride * page_size)) */
+  const int32_t *seq_lens;     /* int32 [B]: K, KV rows including the new ones, clamped as in
+                                  lathe_decode_args; required without positions */
+  const int32_t *positions;    /* null, or int32 [tokens]: positions instead of K - S + t */
+  const int64_t *slot_mapping; /* null, or int64 [tokens]: the row is row slot % page_size of page
+                                  slot / page_size; negative: not written */
+  const int32_t *inactive;     /* null, or int32 [B]: nonzero where the request's rows are not to be
+                                  written here (another rank has them). Its query is */
+  const float *cos_sin;        /* fp32 [max_positions, R]: R / 2 cosines, then R / 2 sines, of pair 0, 1 ...
+                                  Positions are clamped to [0, max_positions). Not read with ROPE_NONE */
+  int64_t cos_sin_row_stride;  /* 0: R */
+
+  /* a value divided by its scale is what is stored, rounded to e4m3, at most 448: x * (1 / scale), both
+     in fp32; any NaN is 0x7f. As in lathe_decode_args, a stored value times the scale is the real one */
+  float q_scale;               /* E4M3 query. 0: 1 */
+  float kv_scale;              /* E4M3 plain cache. 0: 1 */
+  const float *q_scale_device;  /* null, or fp32 [1] read by the run in place of q_scale */
+  const float *kv_scale_device; /* null, or fp32 [1] read by the run in place of kv_scale */
+  float softmax_scale;         /* as in lathe_decode_args; required with scales_out */
+  float *scales_out;           /* null, or fp32 [3], written for attention that reads its scales on the
+                                  device (lathe_decode_run takes the host's): softmax_scale * q_scale *
+                                  kv_scale, the scale on products of stored values; this times log2(e);
+                                  kv_scale, the scale on the output. q_scale counts if the query is
+                                  E4M3, kv_scale if the cache is and plain: else they are 1 */
+
+  int32_t programmatic_launch; /* nonzero: may start while the kernel before it on the stream ends: see
+                                  lathe_decode_run(). UNSUPPORTED below compute capability 9.0 */
+} lathe_append_args;
+
+/* Says whether a plan can be made for `desc` here, before anything is compiled: OK, INVALID_ARGUMENT or
+   UNSUPPORTED, with the reason in lathe_last_error(). Thread-safe. */
+LATHE_API lathe_status lathe_append_check(const lathe_context *context,
+                                          const lathe_append_desc *desc);
+
+/* Loads or compiles the kernel. After it, no run compiles, loads or allocates. On failure *plan is null.
+   Thread-safe. */
+LATHE_API lathe_status lathe_append_plan_create(lathe_context *context,
+                                                const lathe_append_desc *desc,
+                                                lathe_append_plan **plan);
+
+/* Frees it; null is ignored. No run may be in flight. */
+LATHE_API void lathe_append_plan_destroy(lathe_append_plan *plan);
+
+LATHE_API lathe_status lathe_append_plan_get_info(const lathe_append_plan *plan,
+                                                  lathe_append_plan_info *info);
+
+/* Checks args as run does and then what lies on the device: lengths, cu_q_lens, positions, slots and
+   every table entry that will be read. Synchronises `stream`; not for capture. CHECK_FAILED names request
+   or token and entry. run calls it first if LATHE_CHECK=1 and the stream is not being captured. */
+LATHE_API lathe_status lathe_append_validate(lathe_append_plan *plan,
+                                             const lathe_append_args *args, lathe_stream stream);
+
+/* Rotates pair (a, b) of position p to (a c - b s, b c + a s), c and s of row p of cos_sin, in fp32,
+   and rounds once (RoFormer, arXiv 2104.09864, equation 34); writes rows and query. One kernel on
+   `stream`, under the rules of lathe_decode_run(): context, capture, replay with other lengths, errors,
+   programmatic launch. Same inputs, same bits. */
+LATHE_API lathe_status lathe_append_run(lathe_append_plan *plan, const lathe_append_args *args,
+                                        lathe_stream stream);
+
+/* ----------------------------------------------------------------------------------------- merge */
+
+enum { LATHE_MERGE_MAX_STATES = 64 };
+
+typedef struct lathe_merge_desc {
+  int32_t num_heads;     /* H; required */
+  int32_t kv_lora_rank;  /* L, elements of an output row; required */
+  lathe_dtype in_dtype;  /* F16, BF16 or F32: of the states' outputs; required */
+  lathe_dtype out_dtype; /* F16, BF16 or F32; 0: in_dtype */
+  lathe_lse_base lse_base; /* of all lse, in and out; 0: natural */
+} lathe_merge_desc;
+
+typedef struct lathe_merge_plan lathe_merge_plan;
+
+typedef struct lathe_merge_plan_info {
+  lathe_backend backend;
+  char kernel[128]; /* variant name; "merge_cpu" on the CPU backend */
+  lathe_kernel_source source;
+  int registers;    /* per thread */
+  int local_bytes;  /* per thread: spills and stack */
+  int shared_bytes; /* per block */
+  int threads;      /* per block */
+} lathe_merge_plan_info;
+
+/* Attention over some of the keys: what lathe_decode_run gives with those alone. */
+typedef struct lathe_merge_state {
+  const void *out;  /* [tokens, H, L]; not read where its lse is -inf */
+  const float *lse; /* fp32 [tokens, H]; -inf where it saw no key */
+} lathe_merge_state;
+
+/* Tensors are device pointers (CUDA; rows 16-byte aligned) or host pointers (CPU), the array of states is
+   the host's. Strides are in elements of the tensor, the same in every state; 0 means packed. Inputs and outputs may not
+   overlap. */
+typedef struct lathe_merge_args {
+  int32_t num_tokens;              /* required */
+  int32_t num_states;              /* n, 1 to LATHE_MERGE_MAX_STATES */
+  const lathe_merge_state *states; /* [n], copied */
+  int64_t in_token_stride;         /* of every out of a state. 0: H * L */
+  int64_t in_head_stride;          /* 0: L */
+  int64_t in_lse_token_stride;     /* of every lse of a state. 0: H */
+  int64_t in_lse_head_stride;      /* 0: 1 */
+  void *out;                       /* [tokens, H, L]; zero where no state saw a key */
+  int64_t out_token_stride;        /* 0: H * L */
+  int64_t out_head_stride;         /* 0: L */
+  float *lse;                      /* null, or fp32 [tokens, H]; -inf where no state saw a key */
+  int64_t lse_token_stride;        /* 0: H */
+  int64_t lse_head_stride;         /* 0: 1 */
+  int32_t programmatic_launch;     /* as in lathe_append_args */
+} lathe_merge_args;
+
+/* As lathe_append_check(). Thread-safe. */
+LATHE_API lathe_status lathe_merge_check(const lathe_context *context,
+                                         const lathe_merge_desc *desc);
+
+/* As lathe_append_plan_create(). Thread-safe. */
+LATHE_API lathe_status lathe_merge_plan_create(lathe_context *context, const lathe_merge_desc *desc,
+                                               lathe_merge_plan **plan);
+
+/* Frees it; null is ignored. No run may be in flight. */
+LATHE_API void lathe_merge_plan_destroy(lathe_merge_plan *plan);
+
+LATHE_API lathe_status lathe_merge_plan_get_info(const lathe_merge_plan *plan,
+                                                 lathe_merge_plan_info *info);
+
+/* Joins attention over parts of the keys (ranks of context parallelism; a shared prefix and what
+   follows) into attention over all of them, per token and head:
+       lse = log(sum_i exp(lse_i))        out = sum_i exp(lse_i - lse) * out_i
+   Exact where one state alone saw keys: its bits, if the dtypes are the same. An lse of NaN or +inf gives
+   NaN. States are added in their order: same inputs, same bits. One kernel on `stream`, under the
+   rules of lathe_decode_run(): context, capture, errors, programmatic launch. */
+LATHE_API lathe_status lathe_merge_run(lathe_merge_plan *plan, const lathe_merge_args *args,
+                                       lathe_stream stream);
 
 /* ---------------------------------------------------------------------------------------- scales */
 

@@ -14,6 +14,8 @@
 #include "impl/half.h"
 #include "impl/scale.h"
 #include "impl/kernel_params.h"
+#include "impl/append_params.h"
+#include "impl/join_params.h"
 #include "impl/variant.h"
 #include "impl/tile.h"
 #include "impl/source.h"
@@ -29,6 +31,7 @@
 #include "impl/create.h"
 
 #include "impl/check.h"
+#include "impl/tensor.h"
 #include "impl/args.h"
 #include "impl/dispatch.h"
 #include "impl/support.h"
@@ -38,4 +41,14 @@
 #include "impl/decode.h"
 #include "impl/validate.h"
 #include "impl/schedule.h"
+
+#include "impl/append_check.h"
+#include "impl/append_args.h"
+#include "impl/append_cpu.h"
+#include "impl/append.h"
+#include "impl/append_validate.h"
+
+#include "impl/merge_check.h"
+#include "impl/merge_cpu.h"
+#include "impl/merge.h"
 // clang-format on

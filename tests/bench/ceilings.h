@@ -104,14 +104,14 @@ static inline int bench_nvrtc_open(bench_nvrtc *nvrtc, const char *path) {
              : -1;
 }
 
-// The kernels above as a cubin for sm_<compute>, to be freed; null if NVRTC refuses.
-static inline char *bench_compile(const bench_nvrtc *nvrtc, int compute) {
+// Kernels as a cubin for sm_<compute>, to be freed; null if NVRTC refuses.
+static inline char *bench_compile(const bench_nvrtc *nvrtc, const char *source, int compute) {
   char option[64], *cubin = NULL;
   const char *options[] = {option};
   void *program = NULL;
   size_t size = 0;
   snprintf(option, sizeof option, "--gpu-architecture=sm_%d", compute);
-  if (nvrtc->create(&program, bench_kernel_source, "bench.cu", 0, NULL, NULL) ||
+  if (nvrtc->create(&program, source, "bench.cu", 0, NULL, NULL) ||
       nvrtc->compile(program, 1, options) || nvrtc->size(program, &size))
     return NULL;
   cubin = (char *)malloc(size);
@@ -124,7 +124,7 @@ static inline char *bench_compile(const bench_nvrtc *nvrtc, int compute) {
 
 static inline int bench_kernels_make(bench_kernels *k, const bench_nvrtc *nvrtc) {
   int major = gpu_attribute(GPU_ATTRIBUTE_MAJOR), minor = gpu_attribute(GPU_ATTRIBUTE_MINOR);
-  char *cubin = bench_compile(nvrtc, 10 * major + minor);
+  char *cubin = bench_compile(nvrtc, bench_kernel_source, 10 * major + minor);
   gpu_module module;
   if (!cubin)
     return -1;

@@ -236,7 +236,7 @@ Test(ceilings, kernels_compile) {
   if (bench_nvrtc_open(&nvrtc, getenv("LATHE_NVRTC_LIB")))
     cr_skip_test("no NVRTC");
   for (i = 0; i < sizeof archs / sizeof archs[0]; i++) {
-    char *cubin = bench_compile(&nvrtc, archs[i]);
+    char *cubin = bench_compile(&nvrtc, bench_kernel_source, archs[i]);
     cr_assert(cubin != NULL, "sm_%d", archs[i]);
     free(cubin);
   }

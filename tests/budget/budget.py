@@ -45,12 +45,14 @@ def variants(catalog, l, r, target):
     for family in catalog.families:
         if not cubins.serves(family, target):
             continue
-        if family.op == 'merge':
-            found[family.name] = schema.Variant(family, l)
-            continue
         if family.op == 'schedule':
             for tokens in schema.TOKENS if (l, r) == V3 else ():
                 v = schema.Variant(family, tokens=tokens)
+                found[v.name] = v
+            continue
+        if family.op != 'decode':
+            if family.kv != 'row656' or (l, r) == V3:
+                v = schema.Variant(family, l, r)
                 found[v.name] = v
             continue
         pages = family.pages if (l, r) == V3 and family.out == family.q else family.pages[:1]

@@ -5,15 +5,16 @@
 //
 //     mirror tile   lines "arch q kv out l r rows page shared_limit options": name, shared bytes
 //                   and threads, or "-"
-//     mirror text   the same and lines "merge out l options" and "schedule tokens options": length,
-//                   newline, text of the NVRTC program
+//     mirror text   the same and lines "merge out l options", "schedule tokens options",
+//                   "append q kv out l r" and "join q out l": length, newline, text of the NVRTC
+//                   program
 //
 // options: bits
 #define LATHE_IMPLEMENTATION
 #include <lathe/lathe.h>
 
 static lathe_dtype dtype(const char *word) {
-  lathe_dtype all[] = {LATHE_DTYPE_F16, LATHE_DTYPE_BF16, LATHE_DTYPE_E4M3};
+  lathe_dtype all[] = {LATHE_DTYPE_F16, LATHE_DTYPE_BF16, LATHE_DTYPE_E4M3, LATHE_DTYPE_F32};
   for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
     if (!strcmp(word, lathe_dtype_string(all[i])))
       return all[i];
@@ -35,6 +36,23 @@ int main(int argc, char **argv) {
       lathep_variant_merge(dtype(out), l, options, &variant);
     } else if (sscanf(line, "schedule %d %u", &l, &options) == 2) {
       lathep_variant_schedule(l, options, &variant);
+    } else if (sscanf(line, "append %15s %15s %15s %d %d", q, kv, out, &l, &r) == 5) {
+      lathe_append_desc append;
+      memset(&append, 0, sizeof append);
+      append.q_dtype = dtype(q);
+      append.kv_format = strcmp(kv, "row656") ? LATHE_KV_FORMAT_PLAIN : LATHE_KV_FORMAT_ROW656;
+      append.kv_dtype = strcmp(kv, "row656") ? dtype(kv) : LATHE_DTYPE_E4M3;
+      append.q_out_dtype = dtype(out);
+      append.kv_lora_rank = l;
+      append.qk_rope_head_dim = r;
+      lathep_variant_append(&append, &variant);
+    } else if (sscanf(line, "join %15s %15s %d", q, out, &l) == 3) {
+      lathe_merge_desc join;
+      memset(&join, 0, sizeof join);
+      join.in_dtype = dtype(q);
+      join.out_dtype = dtype(out);
+      join.kv_lora_rank = l;
+      lathep_variant_join(&join, &variant);
     } else if (sscanf(line, "%15s %15s %15s %15s %d %d %lld %d %d %u", arch, q, kv, out, &l, &r,
                       &rows, &page, &shared_limit, &options) == 10) {
       char reason[256];

@@ -50,27 +50,35 @@ def tiles(program):
             tap.check(not wrong, f'tiles of {arch}, {kv}, L = {l}: {len(cases)} cases agree', '\n'.join(wrong[:5]))
 
 
+def plain(v):
+    """The line for a kernel without a tile."""
+    op = v.family.op
+    return ' '.join([op, *(getattr(v.family, field) for field in schema.FAMILY_FIELDS[op]),
+                     *(str(getattr(v, field)) for field in schema.ROW_FIELDS[op]),
+                     *([str(v.option_bits)] if schema.OP_OPTIONS[op] else [])])
+
+
 def texts(program, generated):
     """Every variant that is built ahead of time, and every family at a shape that is not."""
     catalog = schema.load(HERE.parent.parent / 'codegen/variants.toml')
     jobs = {}
     for row in catalog.rows:
         for f in row.families:
-            for options in row.options if f.op == 'merge' else ():
-                v = schema.Variant(f, row.l, options=options)
-                jobs[f'merge {f.out} {row.l} {v.option_bits}'] = v
-            for tokens, options in itertools.product(row.tokens, row.options):
-                v = schema.Variant(f, tokens=tokens, options=options)
-                jobs[f'schedule {tokens} {v.option_bits}'] = v
+            if f.op != 'decode':
+                for tokens, options in itertools.product(row.tokens or (0,), row.options):
+                    v = schema.Variant(f, row.l, row.r, tokens=tokens, options=options)
+                    jobs[plain(v)] = v
+                continue
             for rows, limit, page, options in itertools.product(row.rows, f.limits(tile.SHARED_LIMIT),
                                                                 row.pages or f.pages[:1] or (64,), row.options):
                 v = schema.Variant(f, row.l, row.r, f.tile(row.l, row.r, rows, limit, page), options=options)
                 jobs[f'{f.arch} {f.q} {f.kv} {f.out} {row.l} {row.r} {rows} {page} {limit} {v.option_bits}'] = v
     for f in catalog.families:
-        if f.op == 'merge':
-            for options in ('', schema.OP_OPTIONS['merge']):
-                v = schema.Variant(f, 48, options=options)
-                jobs[f'merge {f.out} 48 {v.option_bits}'] = v
+        if f.op not in ('decode', 'schedule'):
+            l, r = (512, 64) if f.kv == 'row656' else (48, 16 if f.op == 'append' else 0)
+            for options in {'', schema.OP_OPTIONS[f.op]}:
+                v = schema.Variant(f, l, r, options=options)
+                jobs[plain(v)] = v
         elif f.op == 'decode':
             # without options and, where there are any, with each and with all
             known = schema.OP_OPTIONS['decode'] if f.arch == 'sm80' else ''
@@ -80,7 +88,7 @@ def texts(program, generated):
         else:
             for options in schema.OP_OPTIONS['schedule']:
                 v = schema.Variant(f, tokens=16, options=options)
-                jobs[f'schedule 16 {v.option_bits}'] = v
+                jobs[plain(v)] = v
     output = mirror(program, 'text', list(jobs)).encode()
     done = set()
     for variant in jobs.values():

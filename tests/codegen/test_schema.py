@@ -41,6 +41,27 @@ def with_hopper(old='', new='', row=HOPPER_ROW):
     return toml((HOPPER, MERGE), (row.replace(old, new) if old else row, MERGE_ROW))
 
 
+APPEND = 'op = "append"\narch = "sm80"\nq = "bf16"\nkv = "bf16"\nout = "bf16"\n'
+APPEND_ROW = 'families = ["append_sm80_bf16_bf16"]\nl = 512\nr = 64\nwhy = "A model"\n'
+JOIN = 'op = "join"\narch = "sm80"\nq = "f32"\nout = "bf16"\n'
+JOIN_ROW = 'families = ["join_sm80_f32_obf16"]\nl = 512\nwhy = "ranks"\n'
+
+
+def with_third(family, row, changes):
+    for old, new in zip(changes[::2], changes[1::2], strict=True):
+        assert old in family or old in row, old
+        family, row = family.replace(old, new), row.replace(old, new)
+    return toml((DECODE, MERGE, family), (ROW, MERGE_ROW, row))
+
+
+def with_append(*changes):
+    return with_third(APPEND, APPEND_ROW, changes)
+
+
+def with_join(*changes):
+    return with_third(JOIN, JOIN_ROW, changes)
+
+
 # what is wrong, the text, what the message has to name
 REFUSED = [
     ('not TOML', 'family = [', ('not TOML',)),
@@ -48,7 +69,7 @@ REFUSED = [
     ('one table for a list', '[family]\n' + DECODE + '[[variant]]\n' + ROW, ('[[family]]',)),
     ('unknown table', toml() + '[[kernel]]\nl = 1\n', ("unknown field 'kernel'", 'family, variant')),
     ('unknown field of a family', with_family('kv =', 'format ='), ('family 1', "'format'", 'kv')),
-    ('unknown operation', with_family('"decode"', '"append"'), ('family 1', "op = 'append'", 'decode, merge, schedule')),
+    ('unknown operation', with_family('"decode"', '"prefill"'), ('family 1', "op = 'prefill'", ', '.join(schema.OPS))),
     ('unknown policy', with_family('"sm80"', '"sm75"'), ('family 1', "arch = 'sm75'", 'sm80, sm90, sm90a')),
     ('a policy of decode for a merge', toml((DECODE, MERGE.replace('sm80', 'sm90'))),
      ('family 2', "arch = 'sm90'", 'sm80')),
@@ -61,6 +82,21 @@ REFUSED = [
     ('a query for a merge', toml((DECODE, MERGE + 'q = "bf16"\n')), ('family 2', 'q has no meaning')),
     ('an output for a schedule', toml(families=(DECODE, MERGE)).replace(SCHEDULE, SCHEDULE + 'out = "bf16"\n'),
      ('family 3', 'out has no meaning')),
+    ('a policy of decode for an append', with_append('sm80', 'sm90'), ('family 3', "arch = 'sm90'", 'sm80')),
+    ('a cache of another type for an append', with_append('kv = "bf16"', 'kv = "f16"'),
+     ('family 3', "kv = 'f16'", 'bf16, e4m3, row656')),
+    ('rows of 656 bytes out of f16', with_append('bf16"\nkv = "bf16"\nout = "bf16', 'f16"\nkv = "row656"\nout = "f16'),
+     ('family 3', "kv = 'row656'", 'f16, e4m3')),
+    ('a query of e4m3 beside a cache of bf16', with_append('out = "bf16"', 'out = "e4m3"'),
+     ('family 3', "out = 'e4m3'", 'bf16')),
+    ('an append without a cache', with_append('kv = "bf16"\n', ''), ('family 3', "'kv' is missing")),
+    ('tiles of an append', with_append('why', 'rows = [16]\nwhy'), ('variant 3', 'rows has no meaning')),
+    ('an append without R', with_append('r = 64\n', ''), ('variant 3', "'r' is missing")),
+    ('rows of 656 bytes of other dims', with_append('"bf16"\nout', '"row656"\nout', 'bf16_bf16', 'bf16_row656', 'l = 512', 'l = 256'),
+     ('variant 3', 'l = 256', 'append_sm80_bf16_row656')),
+    ('a cache for a join', with_join('out =', 'kv = "bf16"\nout ='), ('family 3', 'kv has no meaning')),
+    ('a join out of e4m3', with_join('q = "f32"', 'q = "e4m3"'), ('family 3', "q = 'e4m3'", 'bf16, f16, f32')),
+    ('R for a join', with_join('why', 'r = 64\nwhy'), ('variant 3', 'r has no meaning')),
     ('a family twice', toml((DECODE, MERGE, DECODE)), ('family 3', 'decode_sm80_bf16_bf16 stands twice')),
     ('unknown field of a row', with_row('why', 'because'), ('variant 1', "'because'", 'why')),
     ('unknown family', with_row('bf16_bf16', 'bf16_e4m3'), ('variant 1', "'decode_sm80_bf16_e4m3'")),
@@ -135,6 +171,10 @@ def main():
     tap.check([name[-3:] for name in names[:2]] == ['p32', '2p8'], 'pages that are asked for', names)
     names = [v.name for v in catalog.variants([80, 100, 120])]
     tap.check(names == ['merge_sm80_bf16_l512', *SCHEDULES], 'which is for Hopper alone', names)
+    names = [v.name for v in schema.parse(with_append()).variants([90])]
+    tap.check('append_sm80_bf16_bf16_l512r64' in names, 'an append is read', names)
+    names = [v.name for v in schema.parse(with_join()).variants([90])]
+    tap.check('join_sm80_f32_obf16_l512' in names, 'a join is read', names)
     for what, text, words in REFUSED:
         try:
             schema.parse(text)

@@ -21,8 +21,8 @@ import schema  # noqa: E402
 import tap  # noqa: E402
 import tile  # noqa: E402
 
-# One shape and one row tile, which are three portable variants, one for each amount of shared memory; and
-# Hopper's, whose bodies only its own passes may have, sm90a's only that of the "a" target.
+# One shape and one row tile, which are three portable variants, one for each amount of shared memory; an append
+# and a join, whose arguments are others; and Hopper's, whose bodies only its own passes may have, sm90a's only that of the "a" target.
 SHORT_LIST = '''
 [[family]]
 op = "decode"
@@ -49,6 +49,26 @@ out = "f16"
 [[family]]
 op = "schedule"
 arch = "sm80"
+[[family]]
+op = "append"
+arch = "sm80"
+q = "f16"
+kv = "e4m3"
+out = "f16"
+[[family]]
+op = "join"
+arch = "sm80"
+q = "f32"
+out = "f16"
+[[variant]]
+families = ["append_sm80_f16_e4m3"]
+l = 512
+r = 64
+why = "a test"
+[[variant]]
+families = ["join_sm80_f32_of16"]
+l = 512
+why = "a test"
 [[variant]]
 families = ["decode_sm90_f16_f16"]
 l = 512

@@ -8,3 +8,7 @@
 GPU_TEST(aot, cubins_equal_jit) {
   aot_compare_all(lathe_cubins());
 }
+
+GPU_TEST(aot, appends_equal_jit) {
+  aot_compare_appends(lathe_cubins());
+}

@@ -4,6 +4,7 @@
 #ifndef LATHE_TESTS_GPU_AOT_H
 #define LATHE_TESTS_GPU_AOT_H
 
+#include "append_problem.h"
 #include "device.h"
 #include "oracle.h"
 
@@ -75,6 +76,56 @@ static inline int aot_compare(lathe_context *ahead, lathe_context *now, const sh
   lathe_decode_plan_destroy(b);
   problem_free(&p);
   return compared;
+}
+
+// An append of random options, where the table has its kernel.
+static inline int aot_compare_append(lathe_context *ahead, lathe_context *now, uint64_t seed) {
+  append_shape shape = append_draw(seed);
+  append_problem p;
+  lathe_append_plan *a = NULL, *b = NULL;
+  lathe_append_args args;
+  lathe_status status;
+  unsigned char *first[APPEND_BUFFERS];
+  char name[256];
+  int i, compared = 0;
+  append_problem_make(&p, &shape);
+  append_name(&shape, name, sizeof name);
+  status = lathe_append_plan_create(ahead, &p.desc, &a);
+  if (status != LATHE_STATUS_JIT_DISABLED && gpu_ok(status, name) &&
+      (b = append_plan(now, &p.desc)) != NULL) {
+    args = append_upload(&p);
+    gpu_ok(lathe_append_run(a, &args, NULL), name);
+    append_download(&p);
+    for (i = 0; i < p.count; i++) {
+      first[i] = p.buffers[i].got;
+      p.buffers[i].got = first[i] ? (unsigned char *)malloc(p.buffers[i].size) : NULL;
+    }
+    args = append_upload(&p);
+    gpu_ok(lathe_append_run(b, &args, NULL), name);
+    append_download(&p);
+    for (i = 0; i < p.count; i++) {
+      gpu_check(!first[i] || memcmp(first[i], p.buffers[i].got, p.buffers[i].size) == 0,
+                "%s: ahead of time and compiled now differ", name);
+      free(first[i]);
+    }
+    compared = 1;
+  }
+  lathe_append_plan_destroy(a);
+  lathe_append_plan_destroy(b);
+  append_problem_free(&p);
+  return compared;
+}
+
+static inline void aot_compare_appends(const lathe_kernel_table *table) {
+  lathe_context *ahead = gpu_context_create(table, LATHE_SWITCH_OFF);
+  lathe_context *now = gpu_context_create(NULL, LATHE_SWITCH_ON);
+  int compared = 0;
+  uint64_t seed;
+  for (seed = 0; seed < 40; seed++)
+    compared += aot_compare_append(ahead, now, seed);
+  gpu_check(compared >= 10, "the table holds the kernels of %d of 40 appends", compared);
+  lathe_context_destroy(ahead);
+  lathe_context_destroy(now);
 }
 
 static inline void aot_compare_all(const lathe_kernel_table *table) {

@@ -275,6 +275,7 @@ static inline const char *gpu_cache_dir(void) {
   return made == 1 ? gpu_own_cache : NULL;
 }
 
+// With jit off, kernels are the table's alone, whatever the cache has.
 static inline lathe_context *gpu_context_create(const lathe_kernel_table *kernels,
                                                 lathe_switch jit) {
   lathe_context_desc desc;
@@ -284,6 +285,7 @@ static inline lathe_context *gpu_context_create(const lathe_kernel_table *kernel
   desc.device = gpu_on_cpu ? 0 : LATHE_DEVICE(0);
   desc.kernels = kernels;
   desc.jit = jit;
+  desc.cache = jit == LATHE_SWITCH_OFF ? LATHE_SWITCH_OFF : LATHE_SWITCH_DEFAULT;
   desc.cache_dir = gpu_cache_dir();
   if (!gpu_ok(lathe_context_create(&desc, &context), "lathe_context_create"))
     abort();

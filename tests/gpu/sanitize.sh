@@ -39,7 +39,7 @@ check() { # tool, name, program arguments
   fi
 }
 
-for name in grid edges graph schedule; do
+for name in grid edges graph schedule append merge; do
   check memcheck "$name"
   check racecheck "$name"
 done

@@ -207,6 +207,66 @@ Test(jit, every_schedule) {
   test_end();
 }
 
+Test(jit, every_append, .timeout = 300) {
+  static const int dims[][2] = {{512, 64}, {512, 0}, {16, 16}, {320, 128}};
+  static const struct {
+    lathe_dtype in, kv, out;
+    lathe_kv_format format;
+  } families[] = {
+      {BF16, BF16, BF16, LATHE_KV_FORMAT_PLAIN}, {BF16, E4M3, BF16, LATHE_KV_FORMAT_PLAIN},
+      {BF16, E4M3, E4M3, LATHE_KV_FORMAT_PLAIN}, {BF16, E4M3, BF16, LATHE_KV_FORMAT_ROW656},
+      {F16, F16, F16, LATHE_KV_FORMAT_PLAIN},    {F16, E4M3, F16, LATHE_KV_FORMAT_PLAIN},
+      {F16, E4M3, E4M3, LATHE_KV_FORMAT_PLAIN},
+  };
+  lathep_variant variant;
+  lathe_context *context;
+  size_t a, f, d;
+  test_begin_real();
+  context = real_context();
+  for (f = 0; f < sizeof families / sizeof families[0]; f++)
+    for (d = 0; d < sizeof dims / sizeof dims[0]; d++)
+      for (a = 0; a < sizeof architectures / sizeof architectures[0]; a++) {
+        lathe_append_desc desc;
+        memset(&desc, 0, sizeof desc);
+        desc.q_dtype = families[f].in;
+        desc.kv_dtype = families[f].kv;
+        desc.q_out_dtype = families[f].out;
+        desc.kv_format = families[f].format;
+        desc.kv_lora_rank = dims[d][0];
+        desc.qk_rope_head_dim = dims[d][1];
+        lathep_variant_append(&desc, &variant);
+        if (known(architectures[a].arch) && (a == 0 || d == 0) &&
+            (d == 0 || desc.kv_format == LATHE_KV_FORMAT_PLAIN))
+          compile(context, &variant, architectures[a].arch, 0);
+      }
+  lathe_context_destroy(context);
+  test_end();
+}
+
+Test(jit, every_join, .timeout = 300) {
+  static const lathe_dtype types[] = {F16, BF16, LATHE_DTYPE_F32};
+  static const int ranks[] = {512, 256, 16};
+  lathep_variant variant;
+  lathe_context *context;
+  size_t a, in, out;
+  test_begin_real();
+  context = real_context();
+  for (in = 0; in < 3; in++)
+    for (out = 0; out < 3; out++)
+      for (a = 0; a < sizeof architectures / sizeof architectures[0]; a++) {
+        lathe_merge_desc desc;
+        memset(&desc, 0, sizeof desc);
+        desc.in_dtype = types[in];
+        desc.out_dtype = types[out];
+        desc.kv_lora_rank = ranks[(in + out) % 3];
+        lathep_variant_join(&desc, &variant);
+        if (known(architectures[a].arch))
+          compile(context, &variant, architectures[a].arch, 0);
+      }
+  lathe_context_destroy(context);
+  test_end();
+}
+
 // ----------------------------------------------------------------------------------------- errors
 
 // Puts `with` in the place of `what`, which is as long, in a family's source, and compiles it.

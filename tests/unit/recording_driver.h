@@ -11,9 +11,11 @@ typedef struct recorded_launch {
   void *function;
   unsigned grid[3], block[3], shared_bytes;
   lathe_stream stream;
-  int extended, programmatic; // by cuLaunchKernelEx; with the attribute
-  struct lathep_decode_params params;
-  lathep_tensor_map maps[2]; // of a kernel that has them
+  int extended, programmatic;         // by cuLaunchKernelEx; with the attribute
+  struct lathep_decode_params params; // of the kernels of decode
+  struct lathep_append_params append; // of append's
+  struct lathep_join_params join;     // of merge's
+  lathep_tensor_map maps[2];          // of a kernel that has them
 } recorded_launch;
 
 // What was asked of cuTensorMapEncodeTiled; `map` is filled with the number of the call.
@@ -161,7 +163,12 @@ static int record_launch(struct CUfunc_st *function, unsigned grid_x, unsigned g
   launch->block[2] = block_z;
   launch->shared_bytes = shared_bytes;
   launch->stream = stream;
-  launch->params = *(const struct lathep_decode_params *)params[0];
+  if (strncmp((const char *)(void *)function, "append", 6) == 0)
+    launch->append = *(const struct lathep_append_params *)params[0];
+  else if (strncmp((const char *)(void *)function, "join", 4) == 0)
+    launch->join = *(const struct lathep_join_params *)params[0];
+  else
+    launch->params = *(const struct lathep_decode_params *)params[0];
   if (strncmp((const char *)(void *)function, "decode_sm90", 11) == 0) {
     launch->maps[0] = *(const lathep_tensor_map *)params[1];
     launch->maps[1] = *(const lathep_tensor_map *)params[2];
@@ -215,24 +222,14 @@ static inline lathe_context *recording_context(int major, int minor) {
   return context;
 }
 
-// A plan; on the recording device its kernels are in the context's table, as images that are
-// nothing but their names.
-static inline lathe_decode_plan *recorded_plan(lathe_context *context,
-                                               const lathe_decode_desc *desc) {
+// Puts these kernels into the context's table, as images that are nothing but their names.
+static inline void recorded_table(lathe_context *context, const lathep_variant *variants,
+                                  int count) {
   static char names[3][128];
   static lathe_kernel_image images[3];
-  lathe_decode_desc filled;
-  lathep_candidates list;
-  lathep_choice choice;
   int i;
-  if (context->backend == LATHE_BACKEND_CPU)
-    return plan_of(context, desc);
-  cr_assert_eq(lathep_decode_prepare(context, desc, &filled, &list, &choice), LATHE_STATUS_OK, "%s",
-               lathe_last_error()->message);
-  lathep_variant_name(&choice.decode, names[0], sizeof names[0]);
-  lathep_variant_name(&choice.merge, names[1], sizeof names[1]);
-  lathep_variant_name(&choice.schedule, names[2], sizeof names[2]);
-  for (i = 0; i < 3; i++) {
+  for (i = 0; i < count; i++) {
+    lathep_variant_name(&variants[i], names[i], sizeof names[i]);
     images[i].variant = names[i];
     images[i].kind = LATHE_IMAGE_PTX;
     images[i].arch = 80;
@@ -240,8 +237,25 @@ static inline lathe_decode_plan *recorded_plan(lathe_context *context,
     images[i].size = sizeof names[i];
   }
   context->table.version = LATHE_VERSION;
-  context->table.num_images = 3;
+  context->table.num_images = (size_t)count;
   context->table.images = images;
+}
+
+// A plan; on the recording device its kernels are in the context's table.
+static inline lathe_decode_plan *recorded_plan(lathe_context *context,
+                                               const lathe_decode_desc *desc) {
+  lathep_variant variants[3];
+  lathe_decode_desc filled;
+  lathep_candidates list;
+  lathep_choice choice;
+  if (context->backend == LATHE_BACKEND_CPU)
+    return plan_of(context, desc);
+  cr_assert_eq(lathep_decode_prepare(context, desc, &filled, &list, &choice), LATHE_STATUS_OK, "%s",
+               lathe_last_error()->message);
+  variants[0] = choice.decode;
+  variants[1] = choice.merge;
+  variants[2] = choice.schedule;
+  recorded_table(context, variants, 3);
   return plan_of(context, desc);
 }
 

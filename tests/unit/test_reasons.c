@@ -143,6 +143,102 @@ static void expect_by_a_device(const refused_case *c, const lathe_decode_desc *d
     expect_reason(c, lathe_decode_check_device(NULL, desc), "lathe_decode_check_device, CPU");
 }
 
+// The reasons that only descs of append and merge have.
+static void expect_of_append_and_merge(int *reached) {
+  static const refused_case others[] = {
+      {LATHE_REASON_KV_FORMAT, "kv_format", LATHE_KV_FORMAT_ROW656, &EVERY, "512 and 64"},
+      {LATHE_REASON_ROW_SCALE, "row_scale", LATHE_ROW_SCALE_POW2, &EVERY, "leave it 0"},
+      {LATHE_REASON_ODD_ROPE, "qk_rope_head_dim", 15, &EVERY, "an even one"},
+      {LATHE_REASON_STATE_DTYPE, "in_dtype", LATHE_DTYPE_E4M3, &EVERY, "f16, bf16 or f32"},
+  };
+  lathe_context *context = cpu_context();
+  lathe_append_desc append;
+  lathe_merge_desc merge;
+  size_t i;
+  for (i = 0; i < sizeof others / sizeof others[0]; i++)
+    reached[others[i].reason] = 1;
+  memset(&append, 0, sizeof append);
+  memset(&merge, 0, sizeof merge);
+  append.num_heads = append.page_size = append.max_batch = append.max_seq_len = 1;
+  append.kv_lora_rank = append.qk_rope_head_dim = 16;
+  append.q_dtype = LATHE_DTYPE_BF16;
+  append.kv_dtype = LATHE_DTYPE_E4M3;
+  append.rope = LATHE_ROPE_INTERLEAVED;
+  append.kv_format = LATHE_KV_FORMAT_ROW656;
+  expect_reason(&others[0], lathe_append_check(context, &append), "lathe_append_check");
+  append.kv_format = LATHE_KV_FORMAT_PLAIN;
+  append.row_scale = LATHE_ROW_SCALE_POW2;
+  expect_reason(&others[1], lathe_append_check(context, &append), "lathe_append_check");
+  append.row_scale = LATHE_ROW_SCALE_F32;
+  append.qk_rope_head_dim = 15;
+  expect_reason(&others[2], lathe_append_check(context, &append), "lathe_append_check");
+  merge.num_heads = merge.kv_lora_rank = 16;
+  merge.in_dtype = LATHE_DTYPE_E4M3;
+  expect_reason(&others[3], lathe_merge_check(context, &merge), "lathe_merge_check");
+  lathe_context_destroy(context);
+}
+
+// Those of these descs that are given are refused under this LATHE_DISABLE.
+static void expect_off(lathe_context *context, const char *disabled, const char *words,
+                       const lathe_append_desc *append, const lathe_merge_desc *merge) {
+  static char list[96];
+  const refused_case off = {LATHE_REASON_DISABLED, "", 0, &H100, words};
+  lathe_append_plan *append_plan = (lathe_append_plan *)&memory;
+  lathe_merge_plan *merge_plan = (lathe_merge_plan *)&memory;
+  strcpy(list, disabled);
+  context->env.disabled = list;
+  if (append) {
+    expect_reason(&off, lathe_append_check(context, append), "lathe_append_check");
+    expect_reason(&off, lathe_append_plan_create(context, append, &append_plan),
+                  "lathe_append_plan_create");
+    cr_expect_null(append_plan);
+  }
+  if (merge) {
+    expect_reason(&off, lathe_merge_check(context, merge), "lathe_merge_check");
+    expect_reason(&off, lathe_merge_plan_create(context, merge, &merge_plan),
+                  "lathe_merge_plan_create");
+    cr_expect_null(merge_plan);
+  }
+  context->env.disabled = NULL;
+}
+
+Test(reasons, append_and_merge_are_switched_off_by_family) {
+  static char others[] = "sm80,sm90,sm90a,append_sm80_bf16_bf16,join_sm80_bf16,merge_sm80_bf16";
+  lathe_context *context = recording_context(9, 0);
+  lathe_context *cpu = cpu_context();
+  lathe_append_desc append;
+  lathe_merge_desc merge;
+  memset(&append, 0, sizeof append);
+  memset(&merge, 0, sizeof merge);
+  append.num_heads = append.page_size = append.max_batch = append.max_seq_len = 1;
+  append.kv_lora_rank = append.qk_rope_head_dim = 16;
+  append.q_dtype = LATHE_DTYPE_BF16;
+  append.kv_dtype = append.q_out_dtype = LATHE_DTYPE_E4M3;
+  append.rope = LATHE_ROPE_INTERLEAVED;
+  merge.num_heads = merge.kv_lora_rank = 16;
+  merge.in_dtype = LATHE_DTYPE_F32;
+  merge.out_dtype = LATHE_DTYPE_BF16;
+  expect_off(context, "sm80,append_sm80_bf16_e4m3_oe4m3",
+             "lathe_append_desc need append_sm80_bf16_e4m3_oe4m3_l16r16 on recording device, and "
+             "LATHE_DISABLE has append_sm80_bf16_e4m3_oe4m3; take it out",
+             &append, NULL);
+  expect_off(context, "join_sm80_f32_obf16,sm90",
+             "lathe_merge_desc need join_sm80_f32_obf16_l16 on recording device, and LATHE_DISABLE "
+             "has join_sm80_f32_obf16; take it out",
+             NULL, &merge);
+  cr_expect_null(context->kernels, "nothing is made of them");
+  context->env.disabled = others; // of other families, and of attention
+  cr_expect_eq(lathe_append_check(context, &append), LATHE_STATUS_OK);
+  cr_expect_eq(lathe_merge_check(context, &merge), LATHE_STATUS_OK);
+  cpu->env.disabled = others;
+  append.kv_dtype = append.q_out_dtype = LATHE_DTYPE_BF16;
+  cr_expect_eq(lathe_append_check(context, &append), LATHE_STATUS_UNSUPPORTED);
+  cr_expect_eq(lathe_append_check(cpu, &append), LATHE_STATUS_OK, "which has no kernels");
+  context->env.disabled = cpu->env.disabled = NULL;
+  lathe_context_destroy(cpu);
+  lathe_context_destroy(context);
+}
+
 // One test, as it counts what was reached.
 Test(reasons, each_is_reached) {
   int reached[LATHEP_NUM_REASONS] = {1}; // LATHE_REASON_NONE
@@ -170,6 +266,7 @@ Test(reasons, each_is_reached) {
     lathe_context_destroy(context);
     reached[LATHE_REASON_NULL_ARGUMENT] = 1;
   }
+  expect_of_append_and_merge(reached);
   for (i = 0; i < LATHEP_NUM_REASONS; i++)
     cr_expect(reached[i], "%s is reached by no case", lathe_reason_string((lathe_reason)i));
 }

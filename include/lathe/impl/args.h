@@ -1,136 +1,101 @@
 // SPDX-FileCopyrightText: 2026 The Lathe authors
 // SPDX-License-Identifier: MIT
-// What a run may be given: the one place where the defaults of args are filled in and args are
-// checked. No later code looks at a null pointer, a stride of 0 or an overflow again.
+// What a decode run may be given: the one place where the defaults of its args are filled in and
+// they are checked. No later code looks at a null pointer, a stride of 0 or an overflow again.
 
-enum {
-  LATHEP_COPY_BYTES = 16, // what the kernels copy at once, so what rows are aligned to
-  LATHEP_WORKSPACE_ALIGN = 256
-};
+enum { LATHEP_WORKSPACE_ALIGN = 256 };
+#define LATHEP_DECODE_ARGS "lathe_decode_args"
 
-// ---------------------------------------------------------------------------------------- tensors
+// ------------------------------------------------------------------------- what other runs share
 
-// A tensor of args: outer x inner rows (tokens x heads, or pages x rows of a page).
-typedef struct lathep_tensor {
-  const char *pointer_name, *prefix, *outer_name, *inner_name; // fields: <prefix>_<name>_stride
-  int64_t outers, inners; // how many of each; outers 0: not known
-  int64_t row;            // elements of a row
-  int element, align;     // bytes
-  int paged;              // packed pages follow the stride of their rows
-  const char *hint;       // what a row that does not fit its stride may mean
-} lathep_tensor;
-
-// [tokens, heads, one element]; copied in pieces if it is the kernels that read or write it.
-LATHEP_FN lathep_tensor lathep_token_tensor(const char *name, int64_t tokens, int64_t heads,
-                                            int element, int copied) {
-  lathep_tensor t;
-  t.pointer_name = t.prefix = name;
-  t.outer_name = "token";
-  t.inner_name = "head";
-  t.outers = tokens;
-  t.inners = heads;
-  t.row = 1;
-  t.element = element;
-  t.align = copied ? LATHEP_COPY_BYTES : element;
-  t.paged = 0;
-  t.hint = "";
-  return t;
-}
-
-LATHEP_FN lathe_status lathep_check_pointer(const char *field, const void *pointer, int align,
-                                            const char *what) {
-  if (!pointer)
-    return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT, "lathe_decode_args.%s is null; give %s",
-                       field, what);
-  if ((uintptr_t)pointer % (uintptr_t)align)
+// `of`: whose args these are, as in messages.
+LATHEP_FN lathe_status lathep_check_counts(const char *of, const lathe_decode_desc *desc,
+                                           lathe_decode_args *args) {
+  int64_t tokens;
+  if (args->batch < 1 || args->batch > desc->max_batch)
     return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
-                       "lathe_decode_args.%s is at %p; give an address that is a multiple of %d "
-                       "bytes",
-                       field, pointer, align);
-  return LATHE_STATUS_OK;
-}
-
-LATHEP_FN lathe_status lathep_check_stride(const lathep_tensor *t, const char *name, int64_t stride,
-                                           int64_t least) {
-  if (stride < least)
+                       "%s.batch is %d; give 1 to %d, the plan's max_batch", of, (int)args->batch,
+                       (int)desc->max_batch);
+  if (args->cu_q_lens || args->q_len == 0)
+    args->q_len = desc->max_q_len;
+  if (args->q_len < 1 || args->q_len > desc->max_q_len)
     return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
-                       "lathe_decode_args.%s_%s_stride is %lld elements; give %lld or more (0: "
-                       "packed)%s",
-                       t->prefix, name, (long long)stride, (long long)least, t->hint);
-  if (stride % (t->align / t->element))
-    return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
-                       "lathe_decode_args.%s_%s_stride is %lld elements; give a multiple of %d, "
-                       "which keeps rows %d-byte aligned",
-                       t->prefix, name, (long long)stride, t->align / t->element, t->align);
-  return LATHE_STATUS_OK;
-}
-
-// (count - 1) * stride added to *sum; nonzero on overflow.
-LATHEP_FN int lathep_add_extent(int64_t count, int64_t stride, int64_t *sum) {
-  int64_t bytes;
-  return lathep_mul_overflow(count - 1, stride, &bytes) || lathep_add_overflow(*sum, bytes, sum);
-}
-
-// Fills in and checks the two strides. A stride along a dimension of one is not looked at (tensor
-// libraries leave anything there) and becomes the row.
-LATHEP_FN lathe_status lathep_resolve_strides(const lathep_tensor *t, int64_t packed,
-                                              int64_t *outer, int64_t *inner) {
-  int64_t extent = t->row, bytes, outers = t->outers ? t->outers : 2;
-  lathe_status status;
-  if (*outer == 0)
-    *outer = packed;
-  if (t->inners == 1)
-    *inner = t->row;
-  if (t->outers == 1)
-    *outer = t->row;
-  status = lathep_check_stride(t, t->inner_name, *inner, t->row);
-  if (!status)
-    status = lathep_check_stride(t, t->outer_name, *outer, t->row);
-  if (status)
-    return status;
-  if (lathep_add_extent(outers, *outer, &extent) || lathep_add_extent(t->inners, *inner, &extent) ||
-      lathep_mul_overflow(extent, t->element, &bytes))
-    return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
-                       "lathe_decode_args.%s spans more than 2^63 bytes (%s_%s_stride %lld, "
-                       "%s_%s_stride %lld); give strides in elements, 0 for packed",
-                       t->pointer_name, t->prefix, t->outer_name, (long long)*outer, t->prefix,
-                       t->inner_name, (long long)*inner);
-  // Rows must not overlap: all of an outer one before the next, or the other way round.
-  if (t->inners > 1 && t->outers != 1) {
-    int64_t page = (t->inners - 1) * *inner + t->row, across = *outer;
-    if (t->outers)
-      across = (t->outers - 1) * *outer + t->row;
-    if (*outer < page && (*inner <= *outer || *inner < across))
+                       "%s.q_len is %d; give 1 to %d, the plan's max_q_len", of, (int)args->q_len,
+                       (int)desc->max_q_len);
+  tokens = (int64_t)args->batch * args->q_len;
+  if (args->num_tokens == 0) {
+    if (tokens > INT32_MAX)
       return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
-                         "lathe_decode_args.%s_%s_stride is %lld elements, but %lld rows at "
-                         "%s_%s_stride %lld take %lld; give that or more (0: packed)",
-                         t->prefix, t->outer_name, (long long)*outer, (long long)t->inners,
-                         t->prefix, t->inner_name, (long long)*inner, (long long)page);
+                         "%s.num_tokens would be batch x q_len = %lld; give fewer, "
+                         "%d at most",
+                         of, (long long)tokens, (int)INT32_MAX);
+    args->num_tokens = (int32_t)tokens;
   }
+  if (args->num_tokens < 1 || (!args->cu_q_lens && args->num_tokens < tokens))
+    return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
+                       "%s.num_tokens is %d, fewer than the %lld tokens of the run; "
+                       "give the rows of q, or 0 for batch x q_len",
+                       of, (int)args->num_tokens, (long long)(args->cu_q_lens ? 1 : tokens));
   return LATHE_STATUS_OK;
 }
 
-LATHEP_FN lathe_status lathep_resolve_tensor(const lathep_tensor *t, const void *data,
-                                             int64_t *outer, int64_t *inner) {
-  int64_t packed;
-  lathe_status status =
-      lathep_check_pointer(t->pointer_name, data, t->align, "the address of the tensor");
+// Pages that exist, and the shape of the block tables.
+LATHEP_FN lathe_status lathep_check_tables(const char *of, const lathe_decode_desc *desc,
+                                           lathe_decode_args *args) {
+  int64_t bytes;
+  if (args->num_pages < 0)
+    return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
+                       "%s.num_pages is %lld; give the pages of the cache, or 0 to "
+                       "have table entries trusted",
+                       of, (long long)args->num_pages);
+  if (args->block_table_stride == 0)
+    args->block_table_stride = lathep_ceil_div(desc->max_seq_len, desc->page_size);
+  if (args->block_table_stride < 0 ||
+      lathep_mul_overflow(args->block_table_stride, (int64_t)args->batch * 4, &bytes))
+    return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
+                       "%s.block_table_stride is %lld; give the entries of a row, or "
+                       "0 for ceil(max_seq_len / page_size) = %lld",
+                       of, (long long)args->block_table_stride,
+                       (long long)lathep_ceil_div(desc->max_seq_len, desc->page_size));
+  return LATHE_STATUS_OK;
+}
+
+LATHEP_FN lathe_status lathep_resolve_cache(const char *of, const lathe_decode_desc *desc, int cuda,
+                                            lathe_decode_args *args) {
+  const int joined = desc->qk_rope_head_dim > 0 && !args->kpe_cache;
+  const int bytes = lathep_dtype_size(desc->kv_dtype);
+  lathe_status status;
+  lathep_tensor t =
+      lathep_token_tensor(of, "kv_cache", args->num_pages, desc->page_size, bytes, cuda);
+  t.prefix = "kv";
+  t.outer_name = "page";
+  t.inner_name = "row";
+  t.paged = 1;
+  t.row = (int64_t)desc->kv_lora_rank + (joined ? desc->qk_rope_head_dim : 0);
+  if (joined)
+    t.hint = ", or set kpe_cache if the roped part is a cache of its own";
+  status = lathep_resolve_tensor(&t, args->kv_cache, &args->kv_page_stride, &args->kv_row_stride);
   if (status)
     return status;
-  if (*inner == 0)
-    *inner = t->row;
-  if (lathep_mul_overflow(t->inners, t->paged ? *inner : t->row, &packed))
-    packed = INT64_MAX / t->align * t->align; // which spans too much
-  return lathep_resolve_strides(t, packed, outer, inner);
+  if (joined) {
+    args->kpe_cache = (const char *)args->kv_cache + (int64_t)desc->kv_lora_rank * bytes;
+    args->kpe_page_stride = args->kv_page_stride;
+    args->kpe_row_stride = args->kv_row_stride;
+  }
+  if (joined || !args->kpe_cache)
+    return LATHE_STATUS_OK;
+  t.pointer_name = "kpe_cache";
+  t.prefix = "kpe";
+  t.hint = "";
+  t.row = desc->qk_rope_head_dim;
+  return lathep_resolve_tensor(&t, args->kpe_cache, &args->kpe_page_stride, &args->kpe_row_stride);
 }
+
+// ------------------------------------------------------------------------------------ decode's own
 
 // A stride without its tensor is most likely a forgotten pointer.
 LATHEP_FN lathe_status lathep_check_unused(const lathe_decode_args *args) {
-  const struct {
-    const char *name, *field;
-    const void *pointer;
-    int64_t stride;
-  } optional[] = {
+  const lathep_optional optional[] = {
       {"q_pe", "q_pe_token_stride", args->q_pe, args->q_pe_token_stride},
       {"q_pe", "q_pe_head_stride", args->q_pe, args->q_pe_head_stride},
       {"kpe_cache", "kpe_page_stride", args->kpe_cache, args->kpe_page_stride},
@@ -138,46 +103,18 @@ LATHEP_FN lathe_status lathep_check_unused(const lathe_decode_args *args) {
       {"lse", "lse_token_stride", args->lse, args->lse_token_stride},
       {"lse", "lse_head_stride", args->lse, args->lse_head_stride},
   };
-  size_t i;
-  for (i = 0; i < sizeof optional / sizeof optional[0]; i++)
-    if (!optional[i].pointer && optional[i].stride)
-      return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
-                         "lathe_decode_args.%s is %lld while %s is null; set %s, or leave the "
-                         "stride 0",
-                         optional[i].field, (long long)optional[i].stride, optional[i].name,
-                         optional[i].name);
-  return LATHE_STATUS_OK;
+  return lathep_check_optional(LATHEP_DECODE_ARGS, optional, sizeof optional / sizeof optional[0]);
 }
 
-// ------------------------------------------------------------------------------------------- args
-
-LATHEP_FN lathe_status lathep_check_counts(const lathe_decode_desc *desc, lathe_decode_args *args) {
-  int64_t tokens;
-  if (args->batch < 1 || args->batch > desc->max_batch)
-    return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
-                       "lathe_decode_args.batch is %d; give 1 to %d, the plan's max_batch",
-                       (int)args->batch, (int)desc->max_batch);
-  if (args->cu_q_lens || args->q_len == 0)
-    args->q_len = desc->max_q_len;
-  if (args->q_len < 1 || args->q_len > desc->max_q_len)
-    return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
-                       "lathe_decode_args.q_len is %d; give 1 to %d, the plan's max_q_len",
-                       (int)args->q_len, (int)desc->max_q_len);
-  tokens = (int64_t)args->batch * args->q_len;
-  if (args->num_tokens == 0) {
-    if (tokens > INT32_MAX)
-      return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
-                         "lathe_decode_args.num_tokens would be batch x q_len = %lld; give fewer, "
-                         "%d at most",
-                         (long long)tokens, (int)INT32_MAX);
-    args->num_tokens = (int32_t)tokens;
-  }
-  if (args->num_tokens < 1 || (!args->cu_q_lens && args->num_tokens < tokens))
-    return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
-                       "lathe_decode_args.num_tokens is %d, fewer than the %lld tokens of the run; "
-                       "give the rows of q, or 0 for batch x q_len",
-                       (int)args->num_tokens, (long long)(args->cu_q_lens ? 1 : tokens));
-  return LATHE_STATUS_OK;
+// What a schedule is made of, besides counts and the shape of the block tables.
+LATHEP_FN lathe_status lathep_check_lengths(const lathe_decode_args *args) {
+  const int align = (int)sizeof(int32_t);
+  lathe_status status =
+      lathep_check_pointer(LATHEP_DECODE_ARGS, "seq_lens", args->seq_lens, align, "int32 [batch]");
+  if (!status && args->cu_q_lens)
+    status = lathep_check_pointer(LATHEP_DECODE_ARGS, "cu_q_lens", args->cu_q_lens, align,
+                                  "int32 [batch + 1]");
+  return status;
 }
 
 LATHEP_FN lathe_status lathep_check_scales(const lathe_decode_desc *desc, lathe_decode_args *args) {
@@ -218,7 +155,7 @@ LATHEP_FN lathe_status lathep_check_scales(const lathe_decode_desc *desc, lathe_
 LATHEP_FN lathe_status lathep_check_option(const char *field, const void *pointer, int wanted,
                                            const char *option, const char *what) {
   if (wanted)
-    return lathep_check_pointer(field, pointer, (int)sizeof(float), what);
+    return lathep_check_pointer(LATHEP_DECODE_ARGS, field, pointer, (int)sizeof(float), what);
   if (pointer)
     return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
                        "lathe_decode_args.%s is at %p and lathe_decode_desc.%s of the plan is 0; "
@@ -236,43 +173,6 @@ LATHEP_FN lathe_status lathep_check_option_args(const lathe_decode_desc *desc,
     status = lathep_check_option("softmax_scale_at", args->softmax_scale_at,
                                  desc->softmax_scale_on_device, "softmax_scale_on_device",
                                  "one float, or have a plan without softmax_scale_on_device");
-  return status;
-}
-
-// What a schedule is made of, besides counts.
-LATHEP_FN lathe_status lathep_check_lengths(const lathe_decode_desc *desc,
-                                            lathe_decode_args *args) {
-  const int align = (int)sizeof(int32_t);
-  int64_t bytes;
-  lathe_status status = lathep_check_pointer("seq_lens", args->seq_lens, align, "int32 [batch]");
-  if (!status && args->cu_q_lens)
-    status = lathep_check_pointer("cu_q_lens", args->cu_q_lens, align, "int32 [batch + 1]");
-  if (status)
-    return status;
-  if (args->block_table_stride == 0)
-    args->block_table_stride = lathep_ceil_div(desc->max_seq_len, desc->page_size);
-  if (args->block_table_stride < 0 ||
-      lathep_mul_overflow(args->block_table_stride, (int64_t)args->batch * 4, &bytes))
-    return lathep_fail(
-        LATHE_STATUS_INVALID_ARGUMENT,
-        "lathe_decode_args.block_table_stride is %lld; give the entries of a row, or "
-        "0 for ceil(max_seq_len / page_size) = %lld",
-        (long long)args->block_table_stride,
-        (long long)lathep_ceil_div(desc->max_seq_len, desc->page_size));
-  return LATHE_STATUS_OK;
-}
-
-LATHEP_FN lathe_status lathep_check_tables(const lathe_decode_desc *desc, lathe_decode_args *args) {
-  lathe_status status =
-      lathep_check_pointer("block_tables", args->block_tables, (int)sizeof(int32_t),
-                           "int32 [batch, block_table_stride]");
-  if (!status)
-    status = lathep_check_lengths(desc, args);
-  if (!status && args->num_pages < 0)
-    return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
-                       "lathe_decode_args.num_pages is %lld; give the pages of the cache, or 0 to "
-                       "have table entries trusted",
-                       (long long)args->num_pages);
   return status;
 }
 
@@ -303,8 +203,9 @@ LATHEP_FN lathe_status lathep_check_workspace(size_t size, const lathe_decode_ar
                        "lathe_decode_args.workspace_size is %zu bytes; give %zu, which "
                        "lathe_decode_workspace_size() returns",
                        args->workspace_size, size);
-  status = lathep_check_pointer("workspace", args->workspace, LATHEP_WORKSPACE_ALIGN,
-                                "lathe_decode_workspace_size() bytes of device memory");
+  status =
+      lathep_check_pointer(LATHEP_DECODE_ARGS, "workspace", args->workspace, LATHEP_WORKSPACE_ALIGN,
+                           "lathe_decode_workspace_size() bytes of device memory");
   if (status)
     return status;
   for (i = 0; i < sizeof others / sizeof others[0]; i++)
@@ -345,7 +246,8 @@ LATHEP_FN lathe_status lathep_resolve_query(const lathe_decode_desc *desc, int c
   const int joined = desc->qk_rope_head_dim > 0 && !args->q_pe;
   const int bytes = lathep_dtype_size(desc->q_dtype);
   lathe_status status;
-  lathep_tensor t = lathep_token_tensor("q", args->num_tokens, desc->num_heads, bytes, cuda);
+  lathep_tensor t =
+      lathep_token_tensor(LATHEP_DECODE_ARGS, "q", args->num_tokens, desc->num_heads, bytes, cuda);
   t.row = (int64_t)desc->kv_lora_rank + (joined ? desc->qk_rope_head_dim : 0);
   if (joined)
     t.hint = ", or set q_pe if the roped part is a tensor of its own";
@@ -359,51 +261,23 @@ LATHEP_FN lathe_status lathep_resolve_query(const lathe_decode_desc *desc, int c
   }
   if (joined || !args->q_pe)
     return LATHE_STATUS_OK;
-  t = lathep_token_tensor("q_pe", args->num_tokens, desc->num_heads, bytes, cuda);
+  t = lathep_token_tensor(LATHEP_DECODE_ARGS, "q_pe", args->num_tokens, desc->num_heads, bytes,
+                          cuda);
   t.row = desc->qk_rope_head_dim;
   return lathep_resolve_tensor(&t, args->q_pe, &args->q_pe_token_stride, &args->q_pe_head_stride);
-}
-
-LATHEP_FN lathe_status lathep_resolve_cache(const lathe_decode_desc *desc, int cuda,
-                                            lathe_decode_args *args) {
-  const int joined = desc->qk_rope_head_dim > 0 && !args->kpe_cache;
-  const int bytes = lathep_dtype_size(desc->kv_dtype);
-  lathe_status status;
-  lathep_tensor t = lathep_token_tensor("kv_cache", args->num_pages, desc->page_size, bytes, cuda);
-  t.prefix = "kv";
-  t.outer_name = "page";
-  t.inner_name = "row";
-  t.paged = 1;
-  t.row = (int64_t)desc->kv_lora_rank + (joined ? desc->qk_rope_head_dim : 0);
-  if (joined)
-    t.hint = ", or set kpe_cache if the roped part is a cache of its own";
-  status = lathep_resolve_tensor(&t, args->kv_cache, &args->kv_page_stride, &args->kv_row_stride);
-  if (status)
-    return status;
-  if (joined) {
-    args->kpe_cache = (const char *)args->kv_cache + (int64_t)desc->kv_lora_rank * bytes;
-    args->kpe_page_stride = args->kv_page_stride;
-    args->kpe_row_stride = args->kv_row_stride;
-  }
-  if (joined || !args->kpe_cache)
-    return LATHE_STATUS_OK;
-  t.pointer_name = "kpe_cache";
-  t.prefix = "kpe";
-  t.hint = "";
-  t.row = desc->qk_rope_head_dim;
-  return lathep_resolve_tensor(&t, args->kpe_cache, &args->kpe_page_stride, &args->kpe_row_stride);
 }
 
 LATHEP_FN lathe_status lathep_resolve_outputs(const lathe_decode_desc *desc, int cuda,
                                               lathe_decode_args *args) {
   const int bytes = lathep_dtype_size(desc->out_dtype);
   lathe_status status;
-  lathep_tensor t = lathep_token_tensor("out", args->num_tokens, desc->num_heads, bytes, cuda);
+  lathep_tensor t = lathep_token_tensor(LATHEP_DECODE_ARGS, "out", args->num_tokens,
+                                        desc->num_heads, bytes, cuda);
   t.row = desc->kv_lora_rank;
   status = lathep_resolve_tensor(&t, args->out, &args->out_token_stride, &args->out_head_stride);
   if (status || !args->lse)
     return status;
-  t = lathep_token_tensor("lse", args->num_tokens, desc->num_heads, 4, 0);
+  t = lathep_token_tensor(LATHEP_DECODE_ARGS, "lse", args->num_tokens, desc->num_heads, 4, 0);
   return lathep_resolve_tensor(&t, args->lse, &args->lse_token_stride, &args->lse_head_stride);
 }
 
@@ -426,7 +300,7 @@ LATHEP_FN lathe_status lathep_decode_args_resolve(const lathe_decode_desc *desc,
     filled->q_pe_token_stride = filled->q_pe_head_stride = 0;
     filled->kpe_page_stride = filled->kpe_row_stride = 0;
   }
-  status = lathep_check_counts(desc, filled);
+  status = lathep_check_counts(LATHEP_DECODE_ARGS, desc, filled);
   if (!status)
     status = lathep_check_unused(filled);
   if (!status)
@@ -434,9 +308,14 @@ LATHEP_FN lathe_status lathep_decode_args_resolve(const lathe_decode_desc *desc,
   if (!status)
     status = lathep_resolve_query(desc, cuda, filled);
   if (!status)
-    status = lathep_check_tables(desc, filled);
+    status = lathep_check_pointer(LATHEP_DECODE_ARGS, "block_tables", filled->block_tables,
+                                  (int)sizeof(int32_t), "int32 [batch, block_table_stride]");
   if (!status)
-    status = lathep_resolve_cache(desc, cuda, filled);
+    status = lathep_check_lengths(filled);
+  if (!status)
+    status = lathep_check_tables(LATHEP_DECODE_ARGS, desc, filled);
+  if (!status)
+    status = lathep_resolve_cache(LATHEP_DECODE_ARGS, desc, cuda, filled);
   if (!status)
     status = lathep_check_scales(desc, filled);
   if (!status)

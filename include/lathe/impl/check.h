@@ -10,6 +10,8 @@ enum {
   LATHEP_MAX_ROWS = 1 << 30 // of a sequence, a page, a request: room to round up in 32 bits
 };
 
+#define LATHEP_DECODE_DESC "lathe_decode_desc"
+
 LATHEP_FN void lathep_decode_desc_defaults(const lathe_decode_desc *desc,
                                            lathe_decode_desc *filled) {
   *filled = *desc;
@@ -22,30 +24,28 @@ LATHEP_FN void lathep_decode_desc_defaults(const lathe_decode_desc *desc,
     filled->sliding_window = 0; // hides nothing
 }
 
-LATHEP_FN lathe_status lathep_check_size(const char *field, int32_t value, int32_t least,
-                                         int32_t most, const char *what) {
+LATHEP_FN lathe_status lathep_check_size(const char *of, const char *field, int32_t value,
+                                         int32_t least, int32_t most, const char *what) {
   if (value < least)
-    return lathep_refuse(LATHE_REASON_TOO_SMALL, field, value,
-                         "lathe_decode_desc.%s is %d; give %s, %d or more", field, (int)value, what,
-                         (int)least);
+    return lathep_refuse(LATHE_REASON_TOO_SMALL, field, value, "%s.%s is %d; give %s, %d or more",
+                         of, field, (int)value, what, (int)least);
   if (value > most)
-    return lathep_refuse(LATHE_REASON_TOO_LARGE, field, value,
-                         "lathe_decode_desc.%s is %d; give %s, %d at most", field, (int)value, what,
-                         (int)most);
+    return lathep_refuse(LATHE_REASON_TOO_LARGE, field, value, "%s.%s is %d; give %s, %d at most",
+                         of, field, (int)value, what, (int)most);
   return LATHE_STATUS_OK;
 }
 
-LATHEP_FN lathe_status lathep_check_dtype(const char *field, lathe_dtype value) {
+LATHEP_FN lathe_status lathep_check_dtype(const char *of, const char *field, lathe_dtype value) {
   if ((int)value < 0 || (int)value > (int)LATHE_DTYPE_F32)
     return lathep_refuse(LATHE_REASON_UNKNOWN_VALUE, field, value,
-                         "lathe_decode_desc.%s is %d, which is no lathe_dtype; give "
+                         "%s.%s is %d, which is no lathe_dtype; give "
                          "LATHE_DTYPE_BF16, LATHE_DTYPE_F16 or what the field's comment names",
-                         field, (int)value);
+                         of, field, (int)value);
   if (value == LATHE_DTYPE_NONE)
     return lathep_refuse(LATHE_REASON_NOT_SET, field, value,
-                         "lathe_decode_desc.%s is not set (0); give LATHE_DTYPE_BF16, "
+                         "%s.%s is not set (0); give LATHE_DTYPE_BF16, "
                          "LATHE_DTYPE_F16 or what the field's comment names",
-                         field);
+                         of, field);
   return LATHE_STATUS_OK;
 }
 
@@ -54,11 +54,12 @@ LATHEP_FN int lathep_is_half(lathe_dtype dtype) {
 }
 
 LATHEP_FN lathe_status lathep_check_dtypes(const lathe_decode_desc *desc) {
-  lathe_status status = lathep_check_dtype("q_dtype", desc->q_dtype);
+  const char *of = LATHEP_DECODE_DESC;
+  lathe_status status = lathep_check_dtype(of, "q_dtype", desc->q_dtype);
   if (!status)
-    status = lathep_check_dtype("kv_dtype", desc->kv_dtype);
+    status = lathep_check_dtype(of, "kv_dtype", desc->kv_dtype);
   if (!status)
-    status = lathep_check_dtype("out_dtype", desc->out_dtype);
+    status = lathep_check_dtype(of, "out_dtype", desc->out_dtype);
   if (status)
     return status;
   if (!lathep_is_half(desc->q_dtype))
@@ -77,12 +78,12 @@ LATHEP_FN lathe_status lathep_check_dtypes(const lathe_decode_desc *desc) {
   return LATHE_STATUS_OK;
 }
 
-LATHEP_FN lathe_status lathep_check_dim(const char *field, int32_t value) {
+LATHEP_FN lathe_status lathep_check_dim(const char *of, const char *field, int32_t value) {
   if (value % LATHEP_DIM_STEP)
     return lathep_refuse(LATHE_REASON_NOT_A_MULTIPLE, field, value,
-                         "lathe_decode_desc.%s is %d; the CUDA kernels take multiples of %d (%d is "
+                         "%s.%s is %d; the CUDA kernels take multiples of %d (%d is "
                          "the next): pad the rows with zeros",
-                         field, (int)value, (int)LATHEP_DIM_STEP,
+                         of, field, (int)value, (int)LATHEP_DIM_STEP,
                          (int)(value - value % LATHEP_DIM_STEP + LATHEP_DIM_STEP));
   return LATHE_STATUS_OK;
 }
@@ -114,39 +115,74 @@ LATHEP_FN lathe_status lathep_check_options(const lathe_decode_desc *desc) {
   return LATHE_STATUS_OK;
 }
 
+LATHEP_FN lathe_status lathep_check_lse_base(const char *of, lathe_lse_base base) {
+  if (base != LATHE_LSE_NATURAL && base != LATHE_LSE_BASE2)
+    return lathep_refuse(LATHE_REASON_UNKNOWN_VALUE, "lse_base", base,
+                         "%s.lse_base is %d, which is no lathe_lse_base; give LATHE_LSE_NATURAL or "
+                         "LATHE_LSE_BASE2",
+                         of, (int)base);
+  return LATHE_STATUS_OK;
+}
+
+// Of the kernels that every device from sm_80 on runs.
+LATHEP_FN lathe_status lathep_check_device(const lathep_device *device) {
+  if (device->major < 8)
+    return lathep_refuse(LATHE_REASON_COMPUTE_CAPABILITY, "", 10 * device->major + device->minor,
+                         "%s has compute capability %d.%d and the kernels need 8.0 or later; use "
+                         "another device, or the CPU backend",
+                         device->name, device->major, device->minor);
+  return LATHE_STATUS_OK;
+}
+
+// Of a plan that is one kernel, which no other stands in for.
+LATHEP_FN lathe_status lathep_check_enabled(const char *of, const lathe_context *context,
+                                            const lathep_variant *variant) {
+  char name[128], word[64];
+  if (!lathep_disabled(context->env.disabled, variant, word, sizeof word))
+    return LATHE_STATUS_OK;
+  lathep_variant_name(variant, name, sizeof name);
+  lathep_log(context, LATHEP_TOPIC_DISPATCH, "%s: passed over: LATHE_DISABLE has its family", name);
+  return lathep_refuse(LATHE_REASON_DISABLED, "", 0,
+                       "plans of this %s need %s on %s, and LATHE_DISABLE has %s; take it out", of,
+                       name, context->device.name, word);
+}
+
 // Everything about a desc that does not depend on the device's limits: dispatch.h has those. Takes
 // a desc whose defaults are filled in.
 LATHEP_FN lathe_status lathep_decode_desc_check(const lathe_decode_desc *desc,
                                                 lathe_backend backend) {
+  const char *of = LATHEP_DECODE_DESC;
   const int32_t most = INT32_MAX;
   lathe_status status =
-      lathep_check_size("num_heads", desc->num_heads, 1, most, "the query heads on this rank");
+      lathep_check_size(of, "num_heads", desc->num_heads, 1, most, "the query heads on this rank");
   if (!status)
-    status = lathep_check_size("kv_lora_rank", desc->kv_lora_rank, 1, LATHEP_MAX_ROWS,
+    status = lathep_check_size(of, "kv_lora_rank", desc->kv_lora_rank, 1, LATHEP_MAX_ROWS,
                                "the elements of the latent");
   if (!status)
-    status = lathep_check_size("qk_rope_head_dim", desc->qk_rope_head_dim, 0, LATHEP_MAX_ROWS,
+    status = lathep_check_size(of, "qk_rope_head_dim", desc->qk_rope_head_dim, 0, LATHEP_MAX_ROWS,
                                "the elements of the roped part");
   if (!status)
-    status = lathep_check_size("page_size", desc->page_size, 1, LATHEP_MAX_ROWS, "rows per page");
+    status =
+        lathep_check_size(of, "page_size", desc->page_size, 1, LATHEP_MAX_ROWS, "rows per page");
   if (!status)
-    status = lathep_check_size("max_batch", desc->max_batch, 1, most, "the most requests of a run");
+    status =
+        lathep_check_size(of, "max_batch", desc->max_batch, 1, most, "the most requests of a run");
   if (!status)
-    status = lathep_check_size("max_q_len", desc->max_q_len, 1, most,
+    status = lathep_check_size(of, "max_q_len", desc->max_q_len, 1, most,
                                "the most new tokens of a request (0 is 1)");
   if (!status)
-    status = lathep_check_size("max_seq_len", desc->max_seq_len, 1, LATHEP_MAX_ROWS,
+    status = lathep_check_size(of, "max_seq_len", desc->max_seq_len, 1, LATHEP_MAX_ROWS,
                                "the most KV rows of a request");
   if (!status)
-    status = lathep_check_size("num_sms", desc->num_sms, 0, most,
+    status = lathep_check_size(of, "num_sms", desc->num_sms, 0, most,
                                "the multiprocessors to size launches for (0: all of the device's)");
   if (!status)
-    status = lathep_check_size("split_len", desc->split_len, 0, LATHEP_MAX_ROWS,
+    status = lathep_check_size(of, "split_len", desc->split_len, 0, LATHEP_MAX_ROWS,
                                "the KV rows between cuts (0: cuts where they balance the work)");
   if (!status)
     status = lathep_check_split_len(desc);
   if (!status)
-    status = lathep_check_size("sliding_window", desc->sliding_window, 0, most,
+    status = lathep_check_size(of, "sliding_window", desc->sliding_window, 0, most,
                                "the positions that a token sees, its own included (0: all)");
   if (!status)
     status = lathep_check_dtypes(desc);
@@ -158,13 +194,10 @@ LATHEP_FN lathe_status lathep_decode_desc_check(const lathe_decode_desc *desc,
                          "LATHE_MASK_CAUSAL or LATHE_MASK_NONE",
                          (int)desc->mask);
   status = lathep_check_options(desc);
+  if (!status)
+    status = lathep_check_lse_base(of, desc->lse_base);
   if (status)
     return status;
-  if (desc->lse_base != LATHE_LSE_NATURAL && desc->lse_base != LATHE_LSE_BASE2)
-    return lathep_refuse(LATHE_REASON_UNKNOWN_VALUE, "lse_base", desc->lse_base,
-                         "lathe_decode_desc.lse_base is %d, which is no lathe_lse_base; give "
-                         "LATHE_LSE_NATURAL or LATHE_LSE_BASE2",
-                         (int)desc->lse_base);
   if ((int64_t)desc->num_heads * desc->max_q_len > LATHEP_MAX_ROWS)
     return lathep_refuse(LATHE_REASON_TOO_MANY_ROWS, "num_heads", desc->num_heads,
                          "lathe_decode_desc.num_heads x max_q_len is %d x %d; their product may be "
@@ -178,6 +211,6 @@ LATHEP_FN lathe_status lathep_decode_desc_check(const lathe_decode_desc *desc,
         "lathe_decode_desc.max_batch is %d with a split_len of %d; give %d requests "
         "at most, or a split_len of 0",
         (int)desc->max_batch, (int)desc->split_len, (int)LATHEP_MAX_SPLITS);
-  status = lathep_check_dim("kv_lora_rank", desc->kv_lora_rank);
-  return status ? status : lathep_check_dim("qk_rope_head_dim", desc->qk_rope_head_dim);
+  status = lathep_check_dim(of, "kv_lora_rank", desc->kv_lora_rank);
+  return status ? status : lathep_check_dim(of, "qk_rope_head_dim", desc->qk_rope_head_dim);
 }

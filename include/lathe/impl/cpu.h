@@ -45,14 +45,12 @@ LATHEP_FN int64_t lathep_clamp(int64_t value, int64_t low, int64_t high) {
   return value < low ? low : value > high ? high : value;
 }
 
-// Lengths of request i, clamped as lathe.h says: nothing outside the tensors is touched, whatever
-// the arrays hold.
-LATHEP_FN lathep_cpu_request lathep_cpu_request_of(const lathe_decode_desc *desc,
-                                                   const lathe_decode_args *args, int64_t i) {
+// Tokens and length of request i, clamped as lathe.h says: nothing outside the tensors is touched,
+// whatever the arrays hold.
+LATHEP_FN lathep_cpu_request lathep_cpu_tokens_of(const lathe_decode_desc *desc,
+                                                  const lathe_decode_args *args, int64_t i) {
   lathep_cpu_request request;
-  int64_t limit = desc->max_seq_len, first = i * args->q_len, end = first + args->q_len;
-  if (args->block_table_stride < lathep_ceil_div(desc->max_seq_len, desc->page_size))
-    limit = args->block_table_stride * desc->page_size;
+  int64_t first = i * args->q_len, end = first + args->q_len;
   if (args->cu_q_lens) {
     first = args->cu_q_lens[i];
     end = args->cu_q_lens[i + 1];
@@ -60,6 +58,16 @@ LATHEP_FN lathep_cpu_request lathep_cpu_request_of(const lathe_decode_desc *desc
   request.first_token = lathep_clamp(first, 0, args->num_tokens);
   end = lathep_clamp(end, request.first_token, args->num_tokens);
   request.q_len = lathep_clamp(end - request.first_token, 0, desc->max_q_len);
+  request.kv_len = 0;
+  return request;
+}
+
+LATHEP_FN lathep_cpu_request lathep_cpu_request_of(const lathe_decode_desc *desc,
+                                                   const lathe_decode_args *args, int64_t i) {
+  lathep_cpu_request request = lathep_cpu_tokens_of(desc, args, i);
+  int64_t limit = desc->max_seq_len;
+  if (args->block_table_stride < lathep_ceil_div(desc->max_seq_len, desc->page_size))
+    limit = args->block_table_stride * desc->page_size;
   request.kv_len = lathep_clamp(args->seq_lens[i], 0, limit);
   return request;
 }

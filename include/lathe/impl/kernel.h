@@ -195,8 +195,11 @@ LATHEP_FN lathe_status lathep_kernel_jit_disabled(const lathe_context *context,
   if (variant->op == LATHEP_OP_SCHEDULE)
     lathep_print(row, sizeof row, "families = [\"%s\"], tokens = [%d]%s", family, variant->tokens,
                  options);
-  else if (variant->op == LATHEP_OP_MERGE)
+  else if (variant->op == LATHEP_OP_MERGE || variant->op == LATHEP_OP_JOIN)
     lathep_print(row, sizeof row, "families = [\"%s\"], l = %d%s", family, variant->l, options);
+  else if (variant->op == LATHEP_OP_APPEND)
+    lathep_print(row, sizeof row, "families = [\"%s\"], l = %d, r = %d", family, variant->l,
+                 variant->r);
   else
     lathep_print(row, sizeof row, "families = [\"%s\"], l = %d, r = %d, rows = [%d]%s%s", family,
                  variant->l, variant->r, variant->rows, pages, options);

@@ -30,34 +30,40 @@ LATHEP_FN lathe_status lathep_plan_kernels(lathe_decode_plan *plan) {
 }
 
 // args.programmatic_launch on the CUDA backend: of a device, a driver and kernels that have it.
-LATHEP_FN lathe_status lathep_check_programmatic(const lathe_decode_plan *plan, int32_t wanted) {
-  const lathe_context *context = plan->context;
-  const lathep_kernel *kernels[] = {plan->kernel, plan->merge, plan->schedule};
+// `of`: whose args; kernels: [count], some may be null.
+LATHEP_FN lathe_status lathep_check_programmatic(const char *of, const lathe_context *context,
+                                                 const lathep_kernel *const *kernels, size_t count,
+                                                 int32_t wanted) {
   size_t i;
   if (!wanted)
     return LATHE_STATUS_OK;
   if (context->device.major < 9)
     return lathep_fail(LATHE_STATUS_UNSUPPORTED,
-                       "lathe_decode_args.programmatic_launch is %d and %s has compute capability "
+                       "%s.programmatic_launch is %d and %s has compute capability "
                        "%d.%d; leave it 0 below 9.0",
-                       (int)wanted, context->device.name, context->device.major,
+                       of, (int)wanted, context->device.name, context->device.major,
                        context->device.minor);
   if (!context->cuda.cuLaunchKernelEx)
-    return lathep_fail(
-        LATHE_STATUS_UNSUPPORTED,
-        "lathe_decode_args.programmatic_launch is %d and the driver (CUDA %d.%d) has "
-        "no cuLaunchKernelEx; leave it 0, or install a driver of CUDA 12",
-        (int)wanted, context->device.driver_version / 1000,
-        context->device.driver_version % 1000 / 10);
-  for (i = 0; i < sizeof kernels / sizeof kernels[0]; i++)
+    return lathep_fail(LATHE_STATUS_UNSUPPORTED,
+                       "%s.programmatic_launch is %d and the driver (CUDA %d.%d) has "
+                       "no cuLaunchKernelEx; leave it 0, or install a driver of CUDA 12",
+                       of, (int)wanted, context->device.driver_version / 1000,
+                       context->device.driver_version % 1000 / 10);
+  for (i = 0; i < count; i++)
     if (kernels[i] && !lathep_kernel_waits(kernels[i]))
       return lathep_fail(LATHE_STATUS_UNSUPPORTED,
-                         "lathe_decode_args.programmatic_launch is %d and kernel %s was compiled "
-                         "for compute capability %d.%d; leave it 0, or compile the kernels ahead "
-                         "of time for 9.0 or later",
-                         (int)wanted, kernels[i]->name, kernels[i]->ptx_version / 10,
+                         "%s.programmatic_launch is %d and kernel %s was compiled for compute "
+                         "capability %d.%d; leave it 0, or compile the kernels ahead of time for "
+                         "9.0 or later",
+                         of, (int)wanted, kernels[i]->name, kernels[i]->ptx_version / 10,
                          kernels[i]->ptx_version % 10);
   return LATHE_STATUS_OK;
+}
+
+LATHEP_FN lathe_status lathep_plan_programmatic(const lathe_decode_plan *plan, int32_t wanted) {
+  const lathep_kernel *kernels[] = {plan->kernel, plan->merge, plan->schedule};
+  return lathep_check_programmatic(LATHEP_DECODE_ARGS, plan->context, kernels,
+                                   sizeof kernels / sizeof kernels[0], wanted);
 }
 
 LATHE_API void lathe_decode_plan_destroy(lathe_decode_plan *plan) {

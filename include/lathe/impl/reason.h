@@ -6,8 +6,8 @@
 // reason, status, when, what works
 #define LATHEP_REASONS(X)                                                                          \
   X(NULL_ARGUMENT, INVALID_ARGUMENT, "the context or the desc is null", "give one")                \
-  X(NOT_SET, INVALID_ARGUMENT, "a dtype that has no default is 0",                                 \
-    "give LATHE_DTYPE_BF16, LATHE_DTYPE_F16 or what the field's comment names")                    \
+  X(NOT_SET, INVALID_ARGUMENT, "a dtype or a rope that has no default is 0",                       \
+    "give LATHE_DTYPE_BF16, LATHE_DTYPE_F16 or what the field's comment names; the model's rope")  \
   X(UNKNOWN_VALUE, INVALID_ARGUMENT, "an enum has a value that is none of its own",                \
     "give one of the enumerators in lathe.h")                                                      \
   X(TOO_SMALL, INVALID_ARGUMENT, "a size is negative, or 0 where that is no default",              \
@@ -18,7 +18,9 @@
     "give the next multiple; pad the rows of a dim with zeros")                                    \
   X(Q_DTYPE, UNSUPPORTED, "q_dtype is neither f16 nor bf16", "give f16 or bf16")                   \
   X(KV_DTYPE, UNSUPPORTED, "kv_dtype is neither q_dtype nor e4m3", "give q_dtype, or e4m3")        \
-  X(OUT_DTYPE, UNSUPPORTED, "out_dtype is neither f16 nor bf16", "give f16, bf16 or 0")            \
+  X(OUT_DTYPE, UNSUPPORTED,                                                                        \
+    "out_dtype is neither f16 nor bf16; of an append q_out_dtype is none that its cache allows",   \
+    "give f16, bf16 or 0; q_dtype or 0")                                                           \
   X(TOO_MANY_ROWS, UNSUPPORTED, "num_heads x max_q_len is more than 2^30",                         \
     "give fewer heads or fewer tokens")                                                            \
   X(WINDOW_MASK, UNSUPPORTED, "sliding_window with LATHE_MASK_NONE",                               \
@@ -42,7 +44,16 @@
   X(DISABLED, UNSUPPORTED,                                                                         \
     "LATHE_DISABLE has every kernel that computes the desc, or one that "                          \
     "each of them needs",                                                                          \
-    "take out of LATHE_DISABLE what the message names")
+    "take out of LATHE_DISABLE what the message names")                                            \
+  X(KV_FORMAT, UNSUPPORTED,                                                                        \
+    "kv_format is ROW656 with other dtypes or dims than those of its rows",                        \
+    "give q_dtype bf16, kv_dtype e4m3, 512 and 64; or the plain format")                           \
+  X(ROW_SCALE, INVALID_ARGUMENT, "row_scale is set with a plain cache, whose rows have none",      \
+    "leave it 0")                                                                                  \
+  X(ODD_ROPE, INVALID_ARGUMENT, "qk_rope_head_dim is odd, and a rotation takes pairs",             \
+    "give an even one, or LATHE_ROPE_NONE")                                                        \
+  X(STATE_DTYPE, UNSUPPORTED, "in_dtype or out_dtype of a merge is none of f16, bf16 and f32",     \
+    "give one of them")
 
 #define LATHEP_REASON_INDEX(name, status, when, works) LATHEP_REASON_INDEX_##name,
 enum { LATHEP_REASON_INDEX_NONE, LATHEP_REASONS(LATHEP_REASON_INDEX) LATHEP_NUM_REASONS };

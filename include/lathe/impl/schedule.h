@@ -23,13 +23,15 @@ LATHEP_FN lathe_status lathep_schedule_args(const lathe_decode_plan *plan,
   filled->workspace_size = args->workspace_size;
   filled->programmatic_launch = args->programmatic_launch;
   filled->scheduled = 1;
-  status = lathep_check_counts(&plan->desc, filled);
+  status = lathep_check_counts(LATHEP_DECODE_ARGS, &plan->desc, filled);
   if (!status)
-    status = lathep_check_lengths(&plan->desc, filled);
+    status = lathep_check_lengths(filled);
+  if (!status)
+    status = lathep_check_tables(LATHEP_DECODE_ARGS, &plan->desc, filled);
   if (!status)
     status = lathep_check_workspace(plan->choice.workspace_size, filled);
   if (!status && plan->context->backend == LATHE_BACKEND_CUDA)
-    status = lathep_check_programmatic(plan, filled->programmatic_launch);
+    status = lathep_plan_programmatic(plan, filled->programmatic_launch);
   return status;
 }
 

@@ -44,7 +44,7 @@ LATHEP_FN lathe_status lathep_plan_args(const lathe_decode_plan *plan,
   lathe_status status = lathep_decode_args_resolve(&plan->desc, plan->context->backend,
                                                    plan->choice.workspace_size, args, filled);
   if (!status && plan->context->backend == LATHE_BACKEND_CUDA)
-    status = lathep_check_programmatic(plan, filled->programmatic_launch);
+    status = lathep_plan_programmatic(plan, filled->programmatic_launch);
   if (status || !lathep_uses_tensor_maps(v))
     return status;
   status = lathep_check_map_stride(v, "kv_row_stride", filled->kv_row_stride);

@@ -4,7 +4,7 @@
 // cu_q_lens, block tables, a schedule) and names the first request and entry that is out of range.
 // A run would clamp these or read zeros; this says so.
 
-LATHEP_FN lathe_status lathep_fetch(const lathe_context *context, const char *field,
+LATHEP_FN lathe_status lathep_fetch(const lathe_context *context, const char *of, const char *field,
                                     const int32_t *from, int64_t count, int32_t *to,
                                     lathe_stream stream) {
   size_t bytes = (size_t)count * sizeof(int32_t);
@@ -18,29 +18,28 @@ LATHEP_FN lathe_status lathep_fetch(const lathe_context *context, const char *fi
   code = context->cuda.cuMemcpyDtoHAsync(to, (lathep_device_ptr)(uintptr_t)from, bytes, stream);
   if (code)
     return lathep_fail_driver(LATHE_STATUS_CUDA_ERROR, code,
-                              "copying %zu bytes of lathe_decode_args.%s from %p failed; give "
+                              "copying %zu bytes of %s.%s from %p failed; give "
                               "device memory of the plan's CUDA context",
-                              bytes, field, (const void *)from);
+                              bytes, of, field, (const void *)from);
   return LATHE_STATUS_OK;
 }
 
-LATHEP_FN lathe_status lathep_fetched(const lathe_context *context, const char *field,
-                                      lathe_stream stream) {
+LATHEP_FN lathe_status lathep_fetched(const lathe_context *context, const char *of,
+                                      const char *field, lathe_stream stream) {
   int code;
   if (context->backend == LATHE_BACKEND_CPU)
     return LATHE_STATUS_OK;
   code = context->cuda.cuStreamSynchronize(stream);
   if (code)
     return lathep_fail_driver(LATHE_STATUS_CUDA_ERROR, code,
-                              "waiting for the copy of lathe_decode_args.%s failed; an earlier "
+                              "waiting for the copy of %s.%s failed; an earlier "
                               "kernel on stream %p faulted, or the memory is not the device's",
-                              field, (void *)stream);
+                              of, field, (void *)stream);
   return LATHE_STATUS_OK;
 }
 
 LATHEP_FN lathe_status lathep_validate_lengths(const lathe_decode_desc *desc,
-                                               const lathe_decode_args *args, const int32_t *lens,
-                                               const int32_t *cu) {
+                                               const lathe_decode_args *args, const int32_t *lens) {
   int32_t most = lathep_seq_limit(desc, args), i;
   for (i = 0; i < args->batch; i++)
     if (lens[i] < 0 || lens[i] > most)
@@ -49,8 +48,12 @@ LATHEP_FN lathe_status lathep_validate_lengths(const lathe_decode_desc *desc,
                          "block_table_stride %lld pages of %d)",
                          (int)i, (int)lens[i], (int)i, (int)most, (int)desc->max_seq_len,
                          (long long)args->block_table_stride, (int)desc->page_size);
-  if (!args->cu_q_lens)
-    return LATHE_STATUS_OK;
+  return LATHE_STATUS_OK;
+}
+
+LATHEP_FN lathe_status lathep_validate_tokens(const lathe_decode_desc *desc,
+                                              const lathe_decode_args *args, const int32_t *cu) {
+  int32_t i;
   if (cu[0] < 0)
     return lathep_fail(LATHE_STATUS_CHECK_FAILED,
                        "cu_q_lens[0] is %d; request 0 begins at a token of q, 0 or more",
@@ -194,11 +197,13 @@ LATHEP_FN lathe_status lathep_validate_schedule(const lathe_decode_plan *plan,
   blocks = splits + splits_length;
   for (i = 0; i < p.batch; i++)
     blocks[i] = lathep_request_blocks(&plan->desc, args, lens, cu, plan->choice.decode.tokens, i);
-  status = lathep_fetch(context, "workspace", p.schedule, cuts_length, cuts, stream);
+  status =
+      lathep_fetch(context, LATHEP_DECODE_ARGS, "workspace", p.schedule, cuts_length, cuts, stream);
   if (!status)
-    status = lathep_fetch(context, "workspace", p.split_table, splits_length, splits, stream);
+    status = lathep_fetch(context, LATHEP_DECODE_ARGS, "workspace", p.split_table, splits_length,
+                          splits, stream);
   if (!status)
-    status = lathep_fetched(context, "workspace", stream);
+    status = lathep_fetched(context, LATHEP_DECODE_ARGS, "workspace", stream);
   if (!status)
     status = lathep_validate_cuts(&p, blocks, cuts);
   if (!status)
@@ -231,12 +236,20 @@ LATHEP_FN lathe_status lathep_fetch_tables(const lathe_decode_plan *plan,
   for (i = 0; i < args->batch && !status; i++) {
     int64_t first = lathep_first_row(&plan->desc, args, lens, cu, i) / page_size;
     int64_t count = lathep_ceil_div(lens[i], page_size) - first;
-    status = lathep_fetch(plan->context, "block_tables",
+    status = lathep_fetch(plan->context, LATHEP_DECODE_ARGS, "block_tables",
                           args->block_tables + i * args->block_table_stride + first, count,
                           *tables + done, stream);
     done += count;
   }
-  return status ? status : lathep_fetched(plan->context, "block_tables", stream);
+  return status ? status
+                : lathep_fetched(plan->context, LATHEP_DECODE_ARGS, "block_tables", stream);
+}
+
+LATHEP_FN lathe_status lathep_fail_captured(const char *call, lathe_stream stream) {
+  return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
+                     "stream %p is being captured and validation waits for it; call %s() before "
+                     "the capture",
+                     (void *)stream, call);
 }
 
 // The lengths of a run, and in *cu its cu_q_lens, checked, into memory that the caller frees.
@@ -254,12 +267,18 @@ LATHEP_FN lathe_status lathep_fetch_lengths(const lathe_decode_plan *plan,
         "memory, or switch LATHE_CHECK off",
         (int)args->batch);
   *cu = *lens + batch;
-  status = lathep_fetch(context, "seq_lens", args->seq_lens, batch, *lens, stream);
+  status =
+      lathep_fetch(context, LATHEP_DECODE_ARGS, "seq_lens", args->seq_lens, batch, *lens, stream);
   if (!status && args->cu_q_lens)
-    status = lathep_fetch(context, "cu_q_lens", args->cu_q_lens, batch + 1, *cu, stream);
+    status = lathep_fetch(context, LATHEP_DECODE_ARGS, "cu_q_lens", args->cu_q_lens, batch + 1, *cu,
+                          stream);
   if (!status)
-    status = lathep_fetched(context, "seq_lens", stream);
-  return status ? status : lathep_validate_lengths(&plan->desc, args, *lens, *cu);
+    status = lathep_fetched(context, LATHEP_DECODE_ARGS, "seq_lens", stream);
+  if (!status)
+    status = lathep_validate_lengths(&plan->desc, args, *lens);
+  if (!status && args->cu_q_lens)
+    status = lathep_validate_tokens(&plan->desc, args, *cu);
+  return status;
 }
 
 // That the softmax scale on the device is one.
@@ -268,10 +287,10 @@ LATHEP_FN lathe_status lathep_validate_scale(const lathe_context *context,
   float scale = 0;
   int32_t bits = 0;
   lathe_status status =
-      lathep_fetch(context, "softmax_scale_at",
+      lathep_fetch(context, LATHEP_DECODE_ARGS, "softmax_scale_at",
                    (const int32_t *)(const void *)args->softmax_scale_at, 1, &bits, stream);
   if (!status)
-    status = lathep_fetched(context, "softmax_scale_at", stream);
+    status = lathep_fetched(context, LATHEP_DECODE_ARGS, "softmax_scale_at", stream);
   memcpy(&scale, &bits, sizeof scale);
   if (!status && !(scale > 0.0f && isfinite(scale)))
     return lathep_fail(LATHE_STATUS_CHECK_FAILED,
@@ -327,10 +346,7 @@ LATHE_API lathe_status lathe_decode_validate(lathe_decode_plan *plan, const lath
   if (status)
     return status;
   if (lathep_capturing(plan->context, stream))
-    status = lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
-                         "stream %p is being captured and validation waits for it; call "
-                         "lathe_decode_validate() before the capture",
-                         (void *)stream);
+    status = lathep_fail_captured("lathe_decode_validate", stream);
   else
     status = lathep_decode_validate(plan, &filled, stream);
   lathep_leave(plan->context, pushed);

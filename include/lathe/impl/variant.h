@@ -16,7 +16,13 @@ enum {
 };
 static const char lathep_option_letters[] = "wcsd";
 
-typedef enum lathep_op { LATHEP_OP_DECODE, LATHEP_OP_MERGE, LATHEP_OP_SCHEDULE } lathep_op;
+typedef enum lathep_op {
+  LATHEP_OP_DECODE,
+  LATHEP_OP_MERGE,    // of the parts of a split decode
+  LATHEP_OP_SCHEDULE, // lathe_decode_schedule
+  LATHEP_OP_APPEND,   // lathe_append_run
+  LATHEP_OP_JOIN      // lathe_merge_run
+} lathep_op;
 
 // What a kernel is written for; its word in names.
 typedef enum lathep_arch {
@@ -34,9 +40,12 @@ LATHEP_FN int lathep_arch_compute(lathep_arch arch) {
 
 typedef struct lathep_variant {
   lathep_op op;
-  lathep_arch arch;       // merge, schedule: sm80
-  lathe_dtype q, kv, out; // merge: out alone; schedule: none
-  int l, r;               // merge: l alone; schedule: neither
+  lathep_arch arch; // all but decode: sm80
+  // merge: out alone; append: out is the query written; join: q is what is read, no kv; schedule:
+  // none
+  lathe_dtype q, kv, out;
+  lathe_kv_format format; // append: of the cache
+  int l, r;               // merge, join: l alone; schedule: neither
   unsigned options;       // LATHEP_OPTION_... bits that the kernel knows
   int rows;               // (token, head) rows of a block's tile
   int tokens;             // KV rows of a step; merge: 0
@@ -47,7 +56,12 @@ typedef struct lathep_variant {
   int threads;            // of a block
 } lathep_variant;
 
-enum { LATHEP_MERGE_THREADS = 256, LATHEP_SCHEDULE_THREADS = 256 };
+enum {
+  LATHEP_MERGE_THREADS = 256,
+  LATHEP_SCHEDULE_THREADS = 256,
+  LATHEP_APPEND_THREADS = 256,
+  LATHEP_JOIN_THREADS = 256
+};
 
 LATHE_API const char *lathe_dtype_string(lathe_dtype dtype) {
   switch (dtype) {
@@ -76,16 +90,20 @@ LATHEP_FN int lathep_dtype_size(lathe_dtype dtype) {
 
 // The family: everything that changes the text of a kernel, nothing that only changes a size.
 LATHEP_FN void lathep_variant_family(const lathep_variant *v, char *text, size_t size) {
-  const char *q = lathe_dtype_string(v->q), *kv = lathe_dtype_string(v->kv);
-  const char *arch = lathep_arch_words[v->arch], *out = lathe_dtype_string(v->out);
+  const char *q = lathe_dtype_string(v->q), *arch = lathep_arch_words[v->arch];
+  const char *kv = v->format == LATHE_KV_FORMAT_ROW656 ? "row656" : lathe_dtype_string(v->kv);
+  const char *op = v->op == LATHEP_OP_APPEND ? "append" : "decode";
+  char out[16] = "";
+  if (v->out != v->q)
+    lathep_print(out, sizeof out, "_o%s", lathe_dtype_string(v->out));
   if (v->op == LATHEP_OP_SCHEDULE)
     lathep_print(text, size, "schedule_%s", arch);
   else if (v->op == LATHEP_OP_MERGE)
-    lathep_print(text, size, "merge_%s_%s", arch, out);
-  else if (v->out == v->q)
-    lathep_print(text, size, "decode_%s_%s_%s", arch, q, kv);
+    lathep_print(text, size, "merge_%s_%s", arch, lathe_dtype_string(v->out));
+  else if (v->op == LATHEP_OP_JOIN)
+    lathep_print(text, size, "join_%s_%s%s", arch, q, out);
   else
-    lathep_print(text, size, "decode_%s_%s_%s_o%s", arch, q, kv, out);
+    lathep_print(text, size, "%s_%s_%s_%s%s", op, arch, q, kv, out);
 }
 
 // The letters of options; "" for none.
@@ -108,8 +126,10 @@ LATHEP_FN void lathep_variant_name(const lathep_variant *v, char *text, size_t s
     lathep_print(family + length, sizeof family - length, "_%s", word);
   if (v->op == LATHEP_OP_SCHEDULE)
     lathep_print(text, size, "%s_t%d", family, v->tokens);
-  else if (v->op == LATHEP_OP_MERGE)
+  else if (v->op == LATHEP_OP_MERGE || v->op == LATHEP_OP_JOIN)
     lathep_print(text, size, "%s_l%d", family, v->l);
+  else if (v->op == LATHEP_OP_APPEND)
+    lathep_print(text, size, "%s_l%dr%d", family, v->l, v->r);
   else
     lathep_print(text, size, "%s_l%dr%d_m%dt%ds%d%c%d", family, v->l, v->r, v->rows, v->tokens,
                  v->stages, v->page ? 'p' : 'x', v->page ? v->page : v->ctas);
@@ -132,6 +152,17 @@ LATHEP_FN size_t lathep_variant_params(const lathep_variant *v, char *text, size
                         "#define LATHE_P_L %d\n"
                         "#define LATHE_P_OPTIONS %u\n",
                         name, v->l, v->options);
+  if (v->op == LATHEP_OP_JOIN)
+    return lathep_print(text, size,
+                        "#define LATHE_P_KERNEL lathe_%s\n"
+                        "#define LATHE_P_L %d\n",
+                        name, v->l);
+  if (v->op == LATHEP_OP_APPEND)
+    return lathep_print(text, size,
+                        "#define LATHE_P_KERNEL lathe_%s\n"
+                        "#define LATHE_P_L %d\n"
+                        "#define LATHE_P_R %d\n",
+                        name, v->l, v->r);
   return lathep_print(text, size,
                       "#define LATHE_P_KERNEL lathe_%s\n"
                       "#define LATHE_P_L %d\n"
@@ -192,4 +223,25 @@ LATHEP_FN void lathep_variant_schedule(int tokens, unsigned options, lathep_vari
   v->tokens = tokens;
   v->options = options & LATHEP_SCHEDULE_OPTIONS;
   v->threads = LATHEP_SCHEDULE_THREADS;
+}
+
+LATHEP_FN void lathep_variant_append(const lathe_append_desc *desc, lathep_variant *v) {
+  memset(v, 0, sizeof *v);
+  v->op = LATHEP_OP_APPEND;
+  v->q = desc->q_dtype;
+  v->kv = desc->kv_dtype;
+  v->out = desc->q_out_dtype;
+  v->format = desc->kv_format;
+  v->l = desc->kv_lora_rank;
+  v->r = desc->qk_rope_head_dim;
+  v->threads = LATHEP_APPEND_THREADS;
+}
+
+LATHEP_FN void lathep_variant_join(const lathe_merge_desc *desc, lathep_variant *v) {
+  memset(v, 0, sizeof *v);
+  v->op = LATHEP_OP_JOIN;
+  v->q = desc->in_dtype;
+  v->out = desc->out_dtype;
+  v->l = desc->kv_lora_rank;
+  v->threads = LATHEP_JOIN_THREADS;
 }
