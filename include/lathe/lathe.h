@@ -142,7 +142,8 @@ typedef enum lathe_reason {
   LATHE_REASON_COMPUTE_CAPABILITY, /* value: 10 * major + minor */
   LATHE_REASON_REGISTERS,          /* field: kv_lora_rank */
   LATHE_REASON_SHARED_MEMORY,      /* of a block; field: the larger of the two dims */
-  LATHE_REASON_NAMED_KERNEL        /* LATHE_KERNEL's does not compute the desc */
+  LATHE_REASON_NAMED_KERNEL,       /* LATHE_KERNEL's does not compute the desc */
+  LATHE_REASON_DISABLED            /* LATHE_DISABLE has what computes it */
 } lathe_reason;
 
 /* The last failure of a call made by this thread. */

@@ -1,7 +1,8 @@
 // SPDX-FileCopyrightText: 2026 The Lathe authors
 // SPDX-License-Identifier: MIT
 // Which CUDA context a Lathe context belongs to: the primary one of a device, or the one that was
-// current; run refuses another, and nobody's current context changes.
+// current; run refuses another, and nobody's current context changes. And the kernels that a
+// context is made without.
 #include "device.h"
 #include "oracle.h"
 
@@ -19,15 +20,20 @@ static shape context_shape(void) {
   return s;
 }
 
-static void run_and_judge(lathe_context *context) {
+// `kernel`: how the name of the plan's kernel has to begin; null: any.
+static void run_and_judge(lathe_context *context, const char *kernel) {
   shape s = context_shape();
   problem p;
   device_problem device;
   lathe_decode_plan *plan;
+  lathe_decode_plan_info info;
   memset(&device, 0, sizeof device);
   problem_make(&p, &s);
   plan = make_plan(context, &p.desc);
   if (plan) {
+    gpu_ok(lathe_decode_plan_get_info(plan, &info), "lathe_decode_plan_get_info");
+    gpu_check(!kernel || strncmp(info.kernel, kernel, strlen(kernel)) == 0, "%s, not %s\n%s",
+              info.kernel, kernel, info.candidates);
     device_upload(&device, &p, lathe_decode_workspace_size(plan));
     if (device_run(&device, &p, plan, 0xff) == 0)
       oracle_check(&p);
@@ -76,7 +82,7 @@ GPU_TEST(context, current_context_is_left_alone) {
     problem_free(&p);
   }
   gpu_must(gpu.set_current(before));
-  run_and_judge(context);
+  run_and_judge(context, NULL);
   lathe_context_destroy(context);
 }
 
@@ -106,7 +112,7 @@ GPU_TEST(context, another_context_is_refused) {
   desc.backend = LATHE_BACKEND_CUDA;
   desc.cache_dir = gpu_cache_dir();
   if (gpu_ok(lathe_context_create(&desc, &own), "lathe_context_create in a context of its own")) {
-    run_and_judge(own);
+    run_and_judge(own, NULL);
     lathe_context_destroy(own);
   }
   gpu_must(gpu.context_destroy(mine));
@@ -115,4 +121,32 @@ GPU_TEST(context, another_context_is_refused) {
   device_free(&device);
   problem_free(&p);
   lathe_context_destroy(context);
+}
+
+// With LATHE_DISABLE as given, and as it was again afterwards.
+static void run_without(const char *disabled, const char *kernel) {
+  const char *before = getenv("LATHE_DISABLE");
+  char *kept = before ? strdup(before) : NULL;
+  lathe_context *context;
+  setenv("LATHE_DISABLE", disabled, 1);
+  context = gpu_context_create(NULL, LATHE_SWITCH_ON);
+  if (kept)
+    setenv("LATHE_DISABLE", kept, 1);
+  else
+    unsetenv("LATHE_DISABLE");
+  free(kept);
+  run_and_judge(context, kernel);
+  lathe_context_destroy(context);
+}
+
+GPU_TEST(context, kernels_switched_off) {
+  if (getenv("LATHE_KERNEL")) {
+    gpu_skip("LATHE_KERNEL names the kernel");
+    return;
+  }
+  run_without("sm90,sm90a", "decode_sm80_");
+  if (gpu_attribute(GPU_ATTRIBUTE_MAJOR) == 9) {
+    run_without("decode_sm90_bf16_bf16", "decode_sm90a_");
+    run_without("sm80,sm90a", "decode_sm90_");
+  }
 }

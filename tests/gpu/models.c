@@ -8,10 +8,22 @@
 
 #include "../ref/models.h"
 
+// The context's device as its info tells of it; null: the CPU backend.
+static const lathe_device_desc *device_told_of(const lathe_context *context,
+                                               lathe_device_desc *told) {
+  lathe_context_info info;
+  gpu_ok(lathe_context_get_info(context, &info), "lathe_context_get_info");
+  told->compute_major = info.compute_major;
+  told->compute_minor = info.compute_minor;
+  told->shared_memory_per_block = info.shared_memory_per_block;
+  return info.backend == LATHE_BACKEND_CPU ? NULL : told;
+}
+
 static void run_model(lathe_context *context, device_problem *device, const lathe_model *model,
                       int ranks, int tokens) {
   lathe_decode_desc desc = model_desc(model, ranks);
   lathe_decode_plan *plan;
+  lathe_device_desc told;
   problem p;
   shape s;
   int failures = gpu_failures;
@@ -32,6 +44,8 @@ static void run_model(lathe_context *context, device_problem *device, const lath
   s.seed = (unsigned long long)(100 * ranks + tokens);
   problem_make(&p, &s);
   p.args.softmax_scale = model_softmax_scale(model);
+  gpu_ok(lathe_decode_check_device(device_told_of(context, &told), &p.desc),
+         "lathe_decode_check_device");
   plan = make_plan(context, &p.desc);
   if (plan) {
     device_upload(device, &p, lathe_decode_workspace_size(plan));

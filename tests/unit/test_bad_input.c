@@ -74,6 +74,7 @@ ENVIRONMENT(log_half_unknown, "LATHE_LOG", "jit,cach", "give all, or some of")
 ENVIRONMENT(kernel_unknown, "LATHE_KERNEL", "sm100", "give sm80, sm90, sm90a, or a name from docs/variants.md")
 ENVIRONMENT(kernel_half_a_name, "LATHE_KERNEL", "decode_sm90", "give sm80, sm90")
 ENVIRONMENT(kernel_that_merges, "LATHE_KERNEL", "merge_sm80_bf16_l512", "give sm80, sm90")
+ENVIRONMENT(disable_unknown, "LATHE_DISABLE", "sm90a,all", "give some of sm80, sm90, sm90a and families of docs/variants.md, with commas between")
 ENVIRONMENT(log_with_a_gap, "LATHE_LOG", "jit,,cache", "give all, or some of")
 // clang-format on
 
@@ -95,6 +96,7 @@ Test(bad_context, allocator_returns_null) {
   int allowed, left, made = 0;
   setenv("LATHE_DUMP_DIR", "/nowhere", 1); // an allocation more each
   setenv("LATHE_KERNEL", "sm80", 1);
+  setenv("LATHE_DISABLE", "sm90a", 1);
   for (allowed = 0; allowed < 16 && !made; allowed++) {
     lathe_context_desc desc;
     lathe_context *context;

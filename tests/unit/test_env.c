@@ -28,6 +28,8 @@ Test(env, defaults) {
   cr_expect_null(env.cache_dir);
   cr_expect_null(env.dump_dir);
   cr_expect_null(env.nvrtc_lib);
+  cr_expect_null(env.kernel);
+  cr_expect_null(env.disabled);
   test_end();
 }
 
@@ -63,6 +65,12 @@ Test(env, paths) {
   env = read_env("LATHE_KERNEL", "decode_sm80_bf16_bf16_l512r64_m64t64s2x1");
   cr_expect_str_eq(env.kernel, "decode_sm80_bf16_bf16_l512r64_m64t64s2x1");
   lathep_env_free(&env, &plain);
+  env = read_env("LATHE_DISABLE", "sm90a");
+  cr_expect_str_eq(env.disabled, "sm90a");
+  lathep_env_free(&env, &plain);
+  env = read_env("LATHE_DISABLE", "decode_sm80_bf16_e4m3_of16,sm90,merge_sm80_f16,schedule_sm80");
+  cr_expect_str_eq(env.disabled, "decode_sm80_bf16_e4m3_of16,sm90,merge_sm80_f16,schedule_sm80");
+  lathep_env_free(&env, &plain);
   env = read_env("LATHE_NVRTC_LIB", "/n");
   cr_expect_str_eq(env.nvrtc_lib, "/n");
   lathep_env_free(&env, &plain);
@@ -95,6 +103,18 @@ static const char *const refused[][3] = {
     {"LATHE_KERNEL", "sm90ab", "LATHE_KERNEL is \"sm90ab\"; give"},
     {"LATHE_KERNEL", "decode_", "LATHE_KERNEL is \"decode_\"; give"},
     {"LATHE_KERNEL", "decode_sm75_bf16_bf16", "LATHE_KERNEL is \"decode_sm75_bf16_bf16\"; give"},
+    {"LATHE_DISABLE", "fast",
+     "LATHE_DISABLE is \"fast\"; give some of sm80, sm90, sm90a and families"},
+    {"LATHE_DISABLE", "sm90a,", "LATHE_DISABLE is \"sm90a,\"; give"},
+    {"LATHE_DISABLE", ",sm90a", "LATHE_DISABLE is \",sm90a\"; give"},
+    {"LATHE_DISABLE", "sm90a, sm90", "LATHE_DISABLE is \"sm90a, sm90\"; give"},
+    {"LATHE_DISABLE", "sm9", "LATHE_DISABLE is \"sm9\"; give"},
+    {"LATHE_DISABLE", "decode_sm90_bf16_e4m3", "LATHE_DISABLE is \"decode_sm90_bf16_e4m3\"; give"},
+    {"LATHE_DISABLE", "decode_sm80_bf16_bf16_l512r64_m64t64s2x1",
+     "LATHE_DISABLE is \"decode_sm80_bf16_bf16_l512r64_m64t64s2x1\"; give"},
+    {"LATHE_DISABLE",
+     "decode_sm80_bf16_bf16_and_much_more_than_any_name_of_a_family_could_possibly_have",
+     "LATHE_DISABLE is"},
     {"LATHE_LOG", "jit,foo", "LATHE_LOG is \"jit,foo\"; give all, or some of dispatch, jit"},
     {"LATHE_LOG", "jit,", "LATHE_LOG is \"jit,\"; give"},
     {"LATHE_LOG", ",", "LATHE_LOG is \",\"; give"},

@@ -383,6 +383,78 @@ Test(kernel_named, the_cpu_backend_has_one) {
   lathe_context_destroy(context);
 }
 
+// ---------------------------------------------------------------------------------- LATHE_DISABLE
+
+// On an H100, with LATHE_DISABLE and LATHE_KERNEL as given.
+static const char *without(const char *disabled, const char *kernel,
+                           const lathe_decode_desc *desc) {
+  static char result[1024], list[128], name[128];
+  lathe_context *context = recording_context(9, 0);
+  snprintf(list, sizeof list, "%s", disabled);
+  snprintf(name, sizeof name, "%s", kernel ? kernel : "");
+  context->env.disabled = list;
+  context->env.kernel = kernel ? name : NULL;
+  snprintf(result, sizeof result, "%s", taken(context, desc));
+  context->env.disabled = context->env.kernel = NULL;
+  lathe_context_destroy(context);
+  return result;
+}
+
+#define WITHOUT(disabled, want) cr_expect_str_eq(without(disabled, NULL, &desc), want)
+
+Test(disabled, the_next_best_is_taken) {
+  lathe_decode_desc desc = hopper_desc(512, 64, 128, 64);
+  WITHOUT("sm90", "decode_sm90a_bf16_bf16_l512r64_m64t64s2p64");
+  WITHOUT("sm90a", "decode_sm80_bf16_bf16_l512r64_m64t64s2x1");
+  expect_line("decode_sm90a_bf16_bf16_l512r64_m64t64s2p64: passed over: LATHE_DISABLE has sm90a\n");
+  expect_line("decode_sm80_bf16_bf16_l512r64_m64t64s2x1: taken");
+  WITHOUT("decode_sm90_bf16_bf16,decode_sm90a_bf16_bf16",
+          "decode_sm80_bf16_bf16_l512r64_m64t64s2x1");
+  expect_line("passed over: LATHE_DISABLE has decode_sm90a_bf16_bf16\n");
+  desc.num_heads = 16;
+  WITHOUT("sm90a", "decode_sm90_bf16_bf16_l512r64_m16t64s8p16");
+  WITHOUT("sm90", "decode_sm90a_bf16_bf16_l512r64_m64t64s2p64");
+  WITHOUT("sm80", "decode_sm90_bf16_bf16_l512r64_m16t64s8p16");
+  WITHOUT("sm90,sm90a", "decode_sm80_bf16_bf16_l512r64_m16t32s2x2");
+}
+
+// A family is all of its name: no other types, no other policy, no part of a word.
+Test(disabled, families_of_another_name_are_left) {
+  lathe_decode_desc desc = hopper_desc(512, 64, 128, 64);
+  WITHOUT("decode_sm90a_f16_f16,decode_sm90a_bf16_bf16_of16,decode_sm90_bf16_bf16",
+          "decode_sm90a_bf16_bf16_l512r64_m64t64s2p64");
+  WITHOUT("merge_sm80_f16", "decode_sm90a_bf16_bf16_l512r64_m64t64s2p64");
+  desc.out_dtype = F16;
+  WITHOUT("decode_sm90a_bf16_bf16", "decode_sm90a_bf16_bf16_of16_l512r64_m64t64s2p64");
+  WITHOUT("decode_sm90a_bf16_bf16_of16", "decode_sm80_bf16_bf16_of16_l512r64_m64t64s2x1");
+}
+
+// What a kernel could not compute anyway is the reason, not that it is switched off.
+Test(disabled, says_what_stands_in_the_way_without_it) {
+  lathe_decode_desc desc = hopper_desc(512, 64, 128, 12);
+  WITHOUT("sm90a", "decode_sm80_bf16_bf16_l512r64_m64t64s2x1");
+  expect_line(
+      "decode_sm90a_bf16_bf16: passed over: page_size is 12, and it takes multiples of 8\n");
+}
+
+Test(disabled, named_and_switched_off) {
+  lathe_decode_desc desc = hopper_desc(512, 64, 128, 64);
+  const char *message = without("sm90a", "sm90a", &desc);
+  cr_expect(strstr(message, "LATHE_KERNEL is \"sm90a\""), "%s", message);
+  cr_expect(strstr(message, "LATHE_DISABLE has sm90a; take it out, or unset LATHE_KERNEL"), "%s",
+            message);
+  cr_expect_str_eq(without("sm90a", "sm80", &desc), "decode_sm80_bf16_bf16_l512r64_m64t64s2x1");
+}
+
+// Where nothing is split, no merge kernel is missed.
+Test(disabled, merges_that_no_run_leaves) {
+  lathe_decode_desc desc = hopper_desc(512, 64, 128, 64);
+  cr_expect(strstr(without("merge_sm80_bf16", NULL, &desc), "need merge_sm80_bf16_l512 on"));
+  expect_line("merge_sm80_bf16_l512: passed over: LATHE_DISABLE has its family\n");
+  desc.num_sms = 1;
+  WITHOUT("merge_sm80_bf16", "decode_sm90a_bf16_bf16_l512r64_m64t64s2p64");
+}
+
 // ----------------------------------------------------------------------------------- tensor maps
 
 // A run of `desc` on Hopper with these args; what was recorded is in `recorded`.

@@ -10,12 +10,19 @@
 // Where a case is refused; on the CPU backend, too, or not.
 typedef struct machine {
   int cpu, major, minor, shared_optin;
-  const char *kernel; // LATHE_KERNEL
+  const char *kernel;   // LATHE_KERNEL
+  const char *disabled; // LATHE_DISABLE
 } machine;
 
-static const machine EVERY = {1, 9, 0, 232448, NULL}, H100 = {0, 9, 0, 232448, NULL};
-static const machine TURING = {0, 7, 5, 65536, NULL}, TINY = {0, 8, 6, 16384, NULL};
-static const machine NAMED = {0, 9, 0, 232448, "sm90a"};
+static const machine EVERY = {1, 9, 0, 232448, NULL, NULL};
+static const machine H100 = {0, 9, 0, 232448, NULL, NULL};
+static const machine TURING = {0, 7, 5, 65536, NULL, NULL};
+static const machine TINY = {0, 8, 6, 16384, NULL, NULL};
+static const machine NAMED = {0, 9, 0, 232448, "sm90a", NULL};
+static const machine OFF = {0, 9, 0, 232448, NULL, "sm90a,sm80,sm90"};
+static const machine NAMED_OFF = {0, 9, 0, 232448, "sm80", "decode_sm80_bf16_bf16"};
+static const machine UNMERGED = {0, 9, 0, 232448, NULL, "merge_sm80_bf16"};
+static const machine UNSCHEDULED = {0, 9, 0, 232448, NULL, "schedule_sm80"};
 
 // reason, field, its value, machine, what is done to a good desc, and words of the message
 // clang-format off
@@ -53,7 +60,13 @@ static const machine NAMED = {0, 9, 0, 232448, "sm90a"};
   X(SHARED_MEMORY, "qk_rope_head_dim", 8192, H100, d->qk_rope_head_dim = 8192, "of shared memory") \
   X(SHARED_MEMORY, "kv_lora_rank", 512, TINY, d->kv_lora_rank = 512, "of 15360 bytes of shared")   \
   X(NAMED_KERNEL, "", 0, NAMED, d->page_size = 4, "unset LATHE_KERNEL")                            \
-  X(NAMED_KERNEL, "", 0, NAMED, d->kv_dtype = LATHE_DTYPE_E4M3, "LATHE_KERNEL is \"sm90a\"")
+  X(NAMED_KERNEL, "", 0, NAMED, d->kv_dtype = LATHE_DTYPE_E4M3, "LATHE_KERNEL is \"sm90a\"")       \
+  X(DISABLED, "", 0, OFF, (void)d, "LATHE_DISABLE has sm80; take it out")                          \
+  X(NOT_A_MULTIPLE, "kv_lora_rank", 24, OFF, d->kv_lora_rank = 24, "32 is the next")               \
+  X(REGISTERS, "kv_lora_rank", 2048, OFF, d->kv_lora_rank = 2048, "accumulator registers")         \
+  X(DISABLED, "", 0, NAMED_OFF, (void)d, "LATHE_DISABLE has decode_sm80_bf16_bf16; take it out, or") \
+  X(DISABLED, "", 0, UNMERGED, (void)d, "need merge_sm80_bf16_l32 on recording device")            \
+  X(DISABLED, "", 0, UNSCHEDULED, (void)d, "LATHE_DISABLE has schedule_sm80; take it out")
 // clang-format on
 
 typedef struct refused_case {
@@ -97,7 +110,7 @@ static void expect_reason(const refused_case *c, lathe_status got, const char *b
 }
 
 static void expect_by_a_context(const refused_case *c, const lathe_decode_desc *desc, int cpu) {
-  static char kernel[32];
+  static char kernel[32], disabled[64];
   lathe_context *context =
       cpu ? cpu_context() : recording_context(c->machine->major, c->machine->minor);
   lathe_decode_plan *plan = (lathe_decode_plan *)&memory;
@@ -106,11 +119,15 @@ static void expect_by_a_context(const refused_case *c, const lathe_decode_desc *
     strcpy(kernel, c->machine->kernel);
     context->env.kernel = kernel;
   }
+  if (c->machine->disabled) {
+    strcpy(disabled, c->machine->disabled);
+    context->env.disabled = disabled;
+  }
   expect_reason(c, lathe_decode_check(context, desc), "lathe_decode_check");
   expect_reason(c, lathe_decode_plan_create(context, desc, &plan), "lathe_decode_plan_create");
   cr_expect_null(plan);
   cr_expect_null(context->kernels, "nothing is made of it");
-  context->env.kernel = NULL;
+  context->env.kernel = context->env.disabled = NULL;
   lathe_context_destroy(context);
 }
 
@@ -133,7 +150,7 @@ Test(reasons, each_is_reached) {
     expect_by_a_context(c, &desc, 0);
     if (c->machine->cpu)
       expect_by_a_context(c, &desc, 1);
-    if (!c->machine->kernel)
+    if (!c->machine->kernel && !c->machine->disabled) // which are the context's
       expect_by_a_device(c, &desc);
     reached[c->reason] = 1;
   }

@@ -16,8 +16,9 @@ typedef struct lathep_target {
   const lathe_context *context; // for the log; null: none
   lathe_backend backend;
   const lathep_device *device;
-  int tensor_maps;    // its driver makes them
-  const char *kernel; // LATHE_KERNEL; null: none is named
+  int tensor_maps;      // its driver makes them
+  const char *kernel;   // LATHE_KERNEL; null: none is named
+  const char *disabled; // LATHE_DISABLE; null: nothing is
 } lathep_target;
 
 typedef struct lathep_candidates {
@@ -26,9 +27,13 @@ typedef struct lathep_candidates {
   size_t length;
 } lathep_candidates;
 
+// `list` null: nobody is told.
 LATHEP_FN void lathep_candidate(lathep_candidates *list, const char *name, const char *verdict) {
-  size_t room = sizeof list->text - list->length;
-  size_t length = lathep_print(list->text + list->length, room, "%s: %s\n", name, verdict);
+  size_t room, length;
+  if (!list)
+    return;
+  room = sizeof list->text - list->length;
+  length = lathep_print(list->text + list->length, room, "%s: %s\n", name, verdict);
   if (length < room)
     list->length += length;
   else
@@ -229,20 +234,6 @@ LATHEP_FN lathe_status lathep_choice_launch(const lathep_device *device,
   return LATHE_STATUS_OK;
 }
 
-// Does LATHE_KERNEL mean kernels of this family: by its policy's word, by its own name, or by that
-// of a variant, which *only then is?
-LATHEP_FN int lathep_kernel_named(const char *wanted, lathep_arch arch, const char *family,
-                                  const char **only) {
-  const size_t length = strlen(family);
-  *only = NULL;
-  if (!strcmp(wanted, lathep_arch_words[arch]) || !strcmp(wanted, family))
-    return 1;
-  if (strncmp(wanted, family, length) || strncmp(wanted + length, "_l", 2))
-    return 0;
-  *only = wanted;
-  return 1;
-}
-
 // Why a policy is not even asked; 0: it is.
 LATHEP_FN int lathep_policy_passed(const lathep_question *question, const lathep_policy *policy,
                                    char *why, size_t why_size) {
@@ -271,13 +262,33 @@ LATHEP_FN int lathep_policy_passed(const lathep_question *question, const lathep
   return 1;
 }
 
+// A kernel that is switched off is asked for first, in silence: one that cannot compute the desc
+// anyway is passed over for that.
+LATHEP_FN lathe_status lathep_policy_choice(const lathep_question *question,
+                                            const lathep_policy *policy, lathep_variant *variant,
+                                            lathep_refusal *refusal) {
+  lathep_question silent = *question;
+  char word[64], why[96];
+  silent.list = NULL;
+  if (!lathep_disabled(question->target->disabled, variant, word, sizeof word) ||
+      policy->choose(&silent, policy->arch, variant, refusal))
+    return policy->choose(question, policy->arch, variant, refusal);
+  lathep_print(why, sizeof why, "LATHE_DISABLE has %s", word);
+  lathep_candidate_tile(question->list, variant, why);
+  refusal->reason = LATHE_REASON_DISABLED;
+  refusal->field = "";
+  refusal->value = 0;
+  lathep_print(refusal->text, sizeof refusal->text, "%s; take it out", why);
+  return LATHE_STATUS_UNSUPPORTED;
+}
+
 LATHEP_FN lathe_status lathep_policy_ask(lathep_question *question, const lathep_policy *policy,
                                          lathep_variant *variant, lathep_refusal *refusal) {
   const lathep_device *device = question->target->device;
   char why[192];
   lathep_variant_decode(policy->arch, question->desc, variant);
   if (!lathep_policy_passed(question, policy, why, sizeof why))
-    return policy->choose(question, policy->arch, variant, refusal);
+    return lathep_policy_choice(question, policy, variant, refusal);
   lathep_candidate_tile(question->list, variant, why);
   refusal->reason = LATHE_REASON_COMPUTE_CAPABILITY;
   refusal->field = "";
@@ -287,6 +298,26 @@ LATHEP_FN lathe_status lathep_policy_ask(lathep_question *question, const lathep
   return LATHE_STATUS_UNSUPPORTED;
 }
 
+// Every plan needs a schedule kernel and, where runs split requests, a merge kernel, and there is
+// no other of either: a plan is refused if they are switched off.
+LATHEP_FN lathe_status lathep_dispatch_others(const lathep_target *target, lathep_candidates *list,
+                                              const lathep_choice *choice) {
+  const lathep_variant *others[] = {&choice->schedule, choice->merges ? &choice->merge : NULL};
+  char name[128], word[64];
+  size_t i;
+  for (i = 0; i < sizeof others / sizeof others[0]; i++) {
+    if (!others[i] || !lathep_disabled(target->disabled, others[i], word, sizeof word))
+      continue;
+    lathep_variant_name(others[i], name, sizeof name);
+    lathep_candidate(list, name, "passed over: LATHE_DISABLE has its family");
+    return lathep_refuse(LATHE_REASON_DISABLED, "", 0,
+                         "plans of this lathe_decode_desc need %s on %s, and LATHE_DISABLE has %s; "
+                         "take it out",
+                         name, target->device->name, word);
+  }
+  return LATHE_STATUS_OK;
+}
+
 // Takes a checked desc. On failure lathe_last_error() gives the reason of the last policy asked,
 // which asks for least.
 LATHEP_FN lathe_status lathep_dispatch(const lathep_target *target, const lathe_decode_desc *desc,
@@ -294,6 +325,7 @@ LATHEP_FN lathe_status lathep_dispatch(const lathep_target *target, const lathe_
   const char *wanted = target->kernel;
   lathep_question question;
   lathep_refusal refusal = {LATHE_REASON_NONE, "", 0, ""};
+  lathe_status status;
   size_t i;
   list->context = target->context;
   list->length = 0;
@@ -316,16 +348,19 @@ LATHEP_FN lathe_status lathep_dispatch(const lathep_target *target, const lathe_
       lathep_candidate(list, family, "passed over: LATHE_KERNEL names another");
       continue;
     }
-    if (!lathep_policy_ask(&question, policy, &choice->decode, &refusal))
-      return lathep_choice_launch(target->device, desc, choice);
+    if (!lathep_policy_ask(&question, policy, &choice->decode, &refusal)) {
+      status = lathep_choice_launch(target->device, desc, choice);
+      return status ? status : lathep_dispatch_others(target, list, choice);
+    }
   }
   if (wanted)
-    return lathep_refuse(LATHE_REASON_NAMED_KERNEL, "", 0,
-                         "LATHE_KERNEL is \"%s\", which does not compute this lathe_decode_desc on "
-                         "%s: %s, or unset LATHE_KERNEL",
-                         wanted, target->device->name,
-                         refusal.text[0] ? refusal.text
-                                         : "it is a kernel of other types; give sm80");
+    return lathep_refuse(
+        refusal.reason == LATHE_REASON_DISABLED ? LATHE_REASON_DISABLED : LATHE_REASON_NAMED_KERNEL,
+        "", 0,
+        "LATHE_KERNEL is \"%s\", which does not compute this lathe_decode_desc on "
+        "%s: %s, or unset LATHE_KERNEL",
+        wanted, target->device->name,
+        refusal.text[0] ? refusal.text : "it is a kernel of other types; give sm80");
   return lathep_refuse(refusal.reason, refusal.field, refusal.value,
                        "no kernel computes this lathe_decode_desc on %s: %s", target->device->name,
                        refusal.text);

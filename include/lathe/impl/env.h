@@ -24,6 +24,10 @@
   X(LATHE_KERNEL, "sm80, sm90, sm90a, or a name from docs/variants.md", "the fastest",             \
     "the attention kernel of plans on a GPU, by its policy, its family or its full name; a plan "  \
     "that it does not compute is refused")                                                         \
+  X(LATHE_DISABLE,                                                                                 \
+    "some of sm80, sm90, sm90a and families of docs/variants.md, with commas between", "none",     \
+    "kernels that no plan on a GPU gets: the attention kernels of a policy, or a family; a plan "  \
+    "gets the next best that computes it, and is refused if there is none")                        \
   X(LATHE_CHECK, "0 or 1", "0",                                                                    \
     "1: every run first checks lengths and block tables on the device, and waits for that")
 
@@ -32,7 +36,7 @@ typedef struct lathep_env {
   int jit, cache, check;
   int log_set; // LATHE_LOG is there
   unsigned topics;
-  char *cache_dir, *dump_dir, *nvrtc_lib, *kernel; // null: not there
+  char *cache_dir, *dump_dir, *nvrtc_lib, *kernel, *disabled; // null: not there
 } lathep_env;
 
 // One parser for each variable; what it returns is looked at by lathep_env_read alone.
@@ -49,6 +53,7 @@ LATHEP_FN lathep_parsed lathep_parse_switch(const char *value, int *on) {
   return LATHEP_PARSED;
 }
 
+// Or any other text to keep.
 LATHEP_FN lathep_parsed lathep_parse_path(const char *value, const lathe_allocator *allocator,
                                           char **path) {
   return lathep_copy_text(allocator, value, path) ? LATHEP_PARSED_NO_MEMORY : LATHEP_PARSED;
@@ -90,18 +95,36 @@ LATHEP_ENV_PARSER(LATHE_NVRTC_LIB) {
   return lathep_parse_path(value, allocator, &env->nvrtc_lib);
 }
 
+LATHEP_FN int lathep_is_policy(const char *word, size_t length) {
+  size_t i;
+  for (i = 0; i < sizeof lathep_arch_words / sizeof lathep_arch_words[0]; i++)
+    if (strlen(lathep_arch_words[i]) == length && !strncmp(word, lathep_arch_words[i], length))
+      return 1;
+  return 0;
+}
+
 // A policy's word, or "decode_", the word, "_" and more.
 LATHEP_ENV_PARSER(LATHE_KERNEL) {
   const size_t prefix = strlen("decode_");
   const char *word = strncmp(value, "decode_", prefix) ? value : value + prefix;
   const char *end = strchr(word, '_');
   const size_t length = word == value ? strlen(word) : end ? (size_t)(end - word) : 0;
-  size_t i;
-  for (i = 0; i < sizeof lathep_arch_words / sizeof lathep_arch_words[0]; i++)
-    if (strlen(lathep_arch_words[i]) == length && !strncmp(word, lathep_arch_words[i], length))
-      return lathep_copy_text(allocator, value, &env->kernel) ? LATHEP_PARSED_NO_MEMORY
-                                                              : LATHEP_PARSED;
-  return LATHEP_PARSED_NOT;
+  return lathep_is_policy(word, length) ? lathep_parse_path(value, allocator, &env->kernel)
+                                        : LATHEP_PARSED_NOT;
+}
+
+LATHEP_ENV_PARSER(LATHE_DISABLE) {
+  const char *word = value;
+  for (;;) {
+    const size_t length = strcspn(word, ",");
+    char family[64];
+    lathep_print(family, sizeof family, "%.*s", length < 64 ? (int)length : 0, word);
+    if (!lathep_is_policy(word, length) && !lathep_family_find(family))
+      return LATHEP_PARSED_NOT;
+    if (!word[length])
+      return lathep_parse_path(value, allocator, &env->disabled);
+    word += length + 1;
+  }
 }
 
 LATHEP_ENV_PARSER(LATHE_LOG) {
@@ -133,6 +156,7 @@ LATHEP_FN void lathep_env_free(lathep_env *env, const lathe_allocator *allocator
   lathep_free(allocator, env->dump_dir);
   lathep_free(allocator, env->nvrtc_lib);
   lathep_free(allocator, env->kernel);
+  lathep_free(allocator, env->disabled);
 }
 
 // Fills *env, which is zero. What is there must be freed after a failure too. An empty value is the

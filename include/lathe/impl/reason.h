@@ -34,7 +34,11 @@
     "the smallest tile takes more shared memory than a block of the device may have",              \
     "give smaller dims, or an e4m3 cache")                                                         \
   X(NAMED_KERNEL, UNSUPPORTED, "the kernel that LATHE_KERNEL names does not compute the desc",     \
-    "unset LATHE_KERNEL, or do what the message says of that kernel")
+    "unset LATHE_KERNEL, or do what the message says of that kernel")                              \
+  X(DISABLED, UNSUPPORTED,                                                                         \
+    "LATHE_DISABLE has every kernel that computes the desc, or one that "                          \
+    "each of them needs",                                                                          \
+    "take out of LATHE_DISABLE what the message names")
 
 #define LATHEP_REASON_INDEX(name, status, when, works) LATHEP_REASON_INDEX_##name,
 enum { LATHEP_REASON_INDEX_NONE, LATHEP_REASONS(LATHEP_REASON_INDEX) LATHEP_NUM_REASONS };

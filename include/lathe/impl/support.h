@@ -31,6 +31,7 @@ LATHEP_FN lathe_status lathep_decode_prepare(const lathe_context *context,
   target.device = &context->device;
   target.tensor_maps = context->cuda.cuTensorMapEncodeTiled != NULL;
   target.kernel = context->env.kernel;
+  target.disabled = context->env.disabled;
   return lathep_target_prepare(&target, desc, filled, list, choice);
 }
 
