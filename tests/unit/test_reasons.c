@@ -59,7 +59,7 @@ static const machine UNSCHEDULED = {0, 9, 0, 232448, NULL, "schedule_sm80"};
   X(REGISTERS, "kv_lora_rank", 2048, H100, d->kv_lora_rank = 2048, "accumulator registers")        \
   X(SHARED_MEMORY, "qk_rope_head_dim", 8192, H100, d->qk_rope_head_dim = 8192, "of shared memory") \
   X(SHARED_MEMORY, "kv_lora_rank", 512, TINY, d->kv_lora_rank = 512, "of 15360 bytes of shared")   \
-  X(NAMED_KERNEL, "", 0, NAMED, d->page_size = 4, "unset LATHE_KERNEL")                            \
+  X(NAMED_KERNEL, "", 0, NAMED, d->kv_lora_rank = 576, "unset LATHE_KERNEL")                       \
   X(NAMED_KERNEL, "", 0, NAMED, d->kv_dtype = LATHE_DTYPE_E4M3, "LATHE_KERNEL is \"sm90a\"")       \
   X(DISABLED, "", 0, OFF, (void)d, "LATHE_DISABLE has sm80; take it out")                          \
   X(NOT_A_MULTIPLE, "kv_lora_rank", 24, OFF, d->kv_lora_rank = 24, "32 is the next")               \
