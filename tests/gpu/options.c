@@ -7,7 +7,7 @@
 #include "oracle.h"
 
 // Which options a case has: bits.
-enum { WINDOW = 1, SOFTCAP = 2, SINKS = 4, SCALE = 8 };
+enum { WINDOW = 1, SOFTCAP = 2, SINKS = 4, SCALE = 8, QUERY = 16, OUTPUT = 32 };
 
 // Sizes of every row tile; requests whole, several to a group, and cut into parts.
 static const struct {
@@ -43,6 +43,10 @@ static shape options_shape(int size, int variant, unsigned options) {
   s.seed = (unsigned long long)(size * 16 + variant) + 1000 * options;
   if (options & WINDOW)
     s.window = windows[(size + variant) % 8];
+  if (options & QUERY)
+    s.q = s.kv = LATHE_DTYPE_E4M3;
+  if (options & OUTPUT)
+    s.out = LATHE_DTYPE_E4M3;
   s.sinks = (options & SINKS) != 0;
   s.scale_at = (options & SCALE) != 0;
   // Where all logits sink to the cap it is one that no number of rows brings the lse back from to
@@ -138,6 +142,21 @@ GPU_TEST(options, softmax_scale_on_the_device) {
 }
 GPU_TEST(options, softcap_and_softmax_scale_on_the_device) {
   run_options(SOFTCAP | SCALE);
+}
+GPU_TEST(options, e4m3_query) {
+  run_options(QUERY);
+}
+GPU_TEST(options, e4m3_output) {
+  run_options(OUTPUT);
+}
+GPU_TEST(options, e4m3_query_and_output) { // all in 8 bits
+  run_options(QUERY | OUTPUT);
+}
+GPU_TEST(options, e4m3_query_and_output_and_softmax_scale_on_the_device) { // scales made on it
+  run_options(QUERY | OUTPUT | SCALE);
+}
+GPU_TEST(options, e4m3_output_and_sinks) {
+  run_options(OUTPUT | SINKS);
 }
 GPU_TEST(options, all_at_once) {
   run_options(WINDOW | SOFTCAP | SINKS | SCALE);
