@@ -104,8 +104,9 @@ static inline const ref_palette *normal_palette(lathe_dtype dtype, double deviat
 
 static const float E4M3_SCALE = 0.0625f; // kv_scale of the tests: 0.1 is stored as 1.6
 static const float Q_SCALE = 0.5f;       // q_scale: 200 is stored as 400, of 448
-static const float OUT_SCALE = 0x1p-9f;  // out_scale: 0.1 is stored as 51, and a trend saturates
-enum { TABLE_POISON = 2147483647 };      // what table entries hold that must not be read
+// out_scale: steps of e4m3 near zero are 2^-11 then, and no finer than what an output may err by
+static const float OUT_SCALE = 0.25f;
+enum { TABLE_POISON = 2147483647 }; // what table entries hold that must not be read
 
 static inline double problem_scale(const shape *s) {
   return 1.2 / sqrt(s->l + s->r);
