@@ -50,6 +50,11 @@ class Family:
         return f"decode_{self.arch}_{self.q}_{self.kv}{suffix}"
 
     @property
+    def math(self):
+        """What the matrix products are of: an e4m3 query is exact in f16."""
+        return "f16" if self.q == "e4m3" else self.q
+
+    @property
     def kv_size(self):
         return 1 if self.kv == "e4m3" else 2
 
@@ -205,10 +210,11 @@ def _family(i, table):
     _fields(where, table, ("op", "arch", *FAMILY_FIELDS[op]))
     _one_of(where, "arch", table["arch"], tuple(ARCHS) if op == "decode" else ("sm80",))
     if "out" in table:
-        _one_of(where, "out", table["out"], HALF)
+        _one_of(where, "out", table["out"], HALF if table["arch"] in tiles.HOPPER else (*HALF, "e4m3"))
     if op == "decode":
-        _one_of(where, "q", table["q"], HALF)
-        _one_of(where, "kv", table["kv"], (table["q"],) if table["arch"] in tiles.HOPPER else (table["q"], "e4m3"))
+        _one_of(where, "q", table["q"], HALF if table["arch"] in tiles.HOPPER else (*HALF, "e4m3"))
+        _one_of(where, "kv", table["kv"], (table["q"],) if table["arch"] in tiles.HOPPER or table["q"] == "e4m3"
+                else (table["q"], "e4m3"))
     return Family(op, table["arch"], table.get("q", ""), table.get("kv", ""), table.get("out", ""))
 
 

@@ -304,9 +304,9 @@ typedef struct lathe_decode_desc {
   int32_t num_heads;        /* H, query heads on this rank, 1 and up; required */
   int32_t kv_lora_rank;     /* L, elements of the latent (and of an output row); required */
   int32_t qk_rope_head_dim; /* R, elements of the roped part of a row; 0 for models without rope */
-  lathe_dtype q_dtype;      /* F16 or BF16; required */
+  lathe_dtype q_dtype;      /* F16, BF16, or beside an E4M3 cache E4M3 with args.q_scale; required */
   lathe_dtype kv_dtype;     /* = q_dtype, or E4M3 with args.kv_scale; required */
-  lathe_dtype out_dtype;    /* F16 or BF16; 0: q_dtype */
+  lathe_dtype out_dtype;    /* F16, BF16, or E4M3 with args.out_scale; 0: q_dtype, BF16 for E4M3 */
   int32_t page_size;        /* rows of a page, 1 and up; required */
   int32_t max_batch;        /* most requests of a run; required */
   int32_t max_q_len;        /* most new tokens of a request; 0: 1 */
@@ -394,6 +394,9 @@ typedef struct lathe_decode_args {
                                   Finite and above 0, or what the run writes to out and lse is
                                   anything. Else null */
   float kv_scale;              /* E4M3 cache: a stored value times kv_scale is the real one. 0: 1 */
+  float q_scale;               /* E4M3 query: the same of it. 0: 1 */
+  float out_scale;             /* E4M3 output: the same; what is stored is rounded once to nearest even and
+                                  saturates at 448. 0: 1 */
 
   const float *sinks;          /* with desc.attention_sinks: fp32 [H], the logit of a head's sink, neither scaled
                                   nor capped; -inf: the head has none. Else null */

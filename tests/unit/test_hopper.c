@@ -287,6 +287,16 @@ Test(dispatch, options_go_to_the_portable_kernel) {
   expect_line("decode_sm90_bf16_bf16: passed over: softmax_scale_on_device is 1, and it takes the "
               "host's\n");
   desc.softmax_scale_on_device = 0;
+  desc.out_dtype = LATHE_DTYPE_E4M3;
+  expect_taken(&desc, "decode_sm80_bf16_bf16_oe4m3_l512r64_m16t32s2x2");
+  expect_line("decode_sm90_bf16_bf16_oe4m3: passed over: out_dtype is e4m3, and it takes f16 and "
+              "bf16\n");
+  desc.q_dtype = desc.kv_dtype = LATHE_DTYPE_E4M3;
+  desc.out_dtype = LATHE_DTYPE_NONE;
+  expect_taken(&desc, "decode_sm80_e4m3_e4m3_obf16_l512r64_m16t32s2x3");
+  expect_line("decode_sm90_e4m3_e4m3_obf16: passed over: q_dtype is e4m3, and it takes f16 and "
+              "bf16\n");
+  desc.q_dtype = desc.kv_dtype = BF16;
   desc.sliding_window = desc.max_seq_len; // hides nothing
   expect_taken(&desc, "decode_sm90_");
 }
