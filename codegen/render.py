@@ -80,7 +80,7 @@ def without_idle_lines(text):
 
 def body(family):
     """The family's kernel source, all but the parameter block."""
-    values = {"op": family.op, "q": family.q, "kv": family.kv, "out": family.out}
+    values = {"op": family.op, "q": family.q, "kv": family.kv, "out": family.out, "math": family.math}
     return without_idle_lines(ENVIRONMENT.get_template(f"{family.op}_{family.arch}.cuh.j2").render(**values))
 
 

@@ -62,6 +62,11 @@ class Family:
         return size in ROW_FIELDS[self.op]
 
     @property
+    def math(self):
+        """What the matrix products are of: an e4m3 query is exact in f16."""
+        return "f16" if self.q == "e4m3" else self.q
+
+    @property
     def kv_size(self):
         return 1 if self.kv == "e4m3" else 2
 
@@ -220,16 +225,21 @@ def _family(i, table):
     _meaningful(where, op, table, FAMILY_FIELDS)
     _fields(where, table, ("op", "arch", *FAMILY_FIELDS[op]))
     _one_of(where, "arch", table["arch"], tuple(ARCHS) if op == "decode" else ("sm80",))
-    halves = HALF + ("f32",) if op == "join" else HALF
-    if "q" in table:
-        _one_of(where, "q", table["q"], halves)
+    # what decode's portable kernel, and the merge kernel, read and write
+    wide = HALF if table["arch"] in tiles.HOPPER else (*HALF, "e4m3")
     if op == "append":
+        _one_of(where, "q", table["q"], HALF)
         _one_of(where, "kv", table["kv"], (table["q"], "e4m3") + ("row656",) * (table["q"] == "bf16"))
         _one_of(where, "out", table["out"], (table["q"],) + ("e4m3",) * (table["kv"] == "e4m3"))
+    elif op == "join":
+        _one_of(where, "q", table["q"], (*HALF, "f32"))
+        _one_of(where, "out", table["out"], (*HALF, "f32"))
     elif "out" in table:
-        _one_of(where, "out", table["out"], halves)
+        _one_of(where, "out", table["out"], wide)
     if op == "decode":
-        _one_of(where, "kv", table["kv"], (table["q"],) if table["arch"] in tiles.HOPPER else (table["q"], "e4m3"))
+        _one_of(where, "q", table["q"], wide)
+        _one_of(where, "kv", table["kv"], (table["q"],) if table["arch"] in tiles.HOPPER or table["q"] == "e4m3"
+                else (table["q"], "e4m3"))
     return Family(op, table["arch"], table.get("q", ""), table.get("kv", ""), table.get("out", ""))
 
 

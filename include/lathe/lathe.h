@@ -322,9 +322,9 @@ typedef struct lathe_decode_desc {
   int32_t num_heads;        /* H, query heads on this rank, 1 and up; required */
   int32_t kv_lora_rank;     /* L, elements of the latent (and of an output row); required */
   int32_t qk_rope_head_dim; /* R, elements of the roped part of a row; 0 for models without rope */
-  lathe_dtype q_dtype;      /* F16 or BF16; required */
+  lathe_dtype q_dtype;      /* F16, BF16, or beside an E4M3 cache E4M3 with args.q_scale; required */
   lathe_dtype kv_dtype;     /* = q_dtype, or E4M3 with args.kv_scale; required */
-  lathe_dtype out_dtype;    /* F16 or BF16; 0: q_dtype */
+  lathe_dtype out_dtype;    /* F16, BF16, or E4M3 with args.out_scale; 0: q_dtype, BF16 for E4M3 */
   int32_t page_size;        /* rows of a page, 1 and up; required */
   int32_t max_batch;        /* most requests of a run; required */
   int32_t max_q_len;        /* most new tokens of a request; 0: 1 */
@@ -412,6 +412,9 @@ typedef struct lathe_decode_args {
                                   Finite and above 0, or what the run writes to out and lse is
                                   anything. Else null */
   float kv_scale;              /* E4M3 cache: a stored value times kv_scale is the real one. 0: 1 */
+  float q_scale;               /* E4M3 query: the same of it. 0: 1 */
+  float out_scale;             /* E4M3 output: the same; what is stored is rounded once to nearest even and
+                                  saturates at 448. 0: 1 */
 
   const float *sinks;          /* with desc.attention_sinks: fp32 [H], the logit of a head's sink, neither scaled
                                   nor capped; -inf: the head has none. Else null */
@@ -582,7 +585,7 @@ typedef struct lathe_append_plan_info {
    Tensors are device pointers (CUDA; rows 16-byte aligned) or host pointers (CPU). Strides are in elements
    of the tensor (of a ROW656 cache: bytes); 0 means packed. Tokens belong to requests as in lathe_decode_args; of other
    tokens nothing is written. Two tokens must not have one place in the cache: which of them is kept is
-   not said. lathe_decode_run reads neither an E4M3 query nor ROW656 rows yet. D = L + R. */
+   not said. lathe_decode_run does not read ROW656 rows yet. D = L + R. */
 typedef struct lathe_append_args {
   int32_t batch;            /* B, 1 to max_batch */
   int32_t q_len;            /* S of every request, 1 to max_q_len; 0: max_q_len. Not read with cu_q_lens */
@@ -647,8 +650,9 @@ typedef struct lathe_append_args {
   const float *q_scale_device;  /* null, or fp32 [1] read by the run in place of q_scale */
   const float *kv_scale_device; /* null, or fp32 [1] read by the run in place of kv_scale */
   float softmax_scale;         /* as in lathe_decode_args; required with scales_out */
-  float *scales_out;           /* null, or fp32 [3], written for attention that reads its scales on the
-                                  device (lathe_decode_run takes the host's): softmax_scale * q_scale *
+  float *scales_out;           /* null, or fp32 [3], written for attention that reads all its scales on the
+                                  device (lathe_decode_run takes q_scale and kv_scale from the host, and
+                                  multiplies softmax_scale_at by them): softmax_scale * q_scale *
                                   kv_scale, the scale on products of stored values; this times log2(e);
                                   kv_scale, the scale on the output. q_scale counts if the query is
                                   E4M3, kv_scale if the cache is and plain: else they are 1 */

@@ -12,6 +12,7 @@ of DeepSeek's shape spills.
 """
 import argparse
 import ctypes
+import itertools
 import json
 import os
 import sys
@@ -37,6 +38,12 @@ OTHER_TARGETS = ['sm_80', 'sm_90a']
 REGISTERS, BLOCK_REGISTERS = 65536, 256  # of a multiprocessor; what each warp's are rounded up to
 
 
+def words(family, l, r):
+    """The sets of options that a family is compiled with: none, and of DeepSeek's shape all at once, which need most."""
+    known = schema.OP_OPTIONS[family.op] if family.arch == 'sm80' and family.out == (family.q or family.out) else ''
+    return ['', known] if (l, r) == V3 and known else ['']
+
+
 def variants(catalog, l, r, target):
     """Every family of the target at one shape: all row tiles, and of a family that differs in nothing but the
     output's type the largest, which has the fewest registers to spare. Of DeepSeek's shape all pages too."""
@@ -46,19 +53,19 @@ def variants(catalog, l, r, target):
         if not cubins.serves(family, target):
             continue
         if family.op == 'schedule':
-            for tokens in schema.TOKENS if (l, r) == V3 else ():
-                v = schema.Variant(family, tokens=tokens)
+            for tokens, options in itertools.product(schema.TOKENS if (l, r) == V3 else (), words(family, l, r)):
+                v = schema.Variant(family, tokens=tokens, options=options)
                 found[v.name] = v
             continue
         if family.op != 'decode':
-            if family.kv != 'row656' or (l, r) == V3:
-                v = schema.Variant(family, l, r)
+            for options in words(family, l, r) if family.kv != 'row656' or (l, r) == V3 else ():
+                v = schema.Variant(family, l, r, options=options)
                 found[v.name] = v
             continue
         pages = family.pages if (l, r) == V3 and family.out == family.q else family.pages[:1]
         for rows in family.rows if family.out == family.q else family.rows[-1:]:
-            for page in pages or (None,):
-                v = schema.Variant(family, l, r, family.tile(l, r, rows, limit, page))
+            for page, options in itertools.product(pages or (None,), words(family, l, r)):
+                v = schema.Variant(family, l, r, family.tile(l, r, rows, limit, page), options=options)
                 found[v.name] = v
     return list(found.values())
 

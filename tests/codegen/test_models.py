@@ -13,10 +13,10 @@ import models  # noqa: E402
 import schema  # noqa: E402
 import tap  # noqa: E402
 
-OPTION = 'name = "sinks"\nwhat = "more"\nwithout = "less"\n'
+OPTION = 'name = "gates"\nwhat = "more"\nwithout = "less"\n'
 MODEL = ('name = "a-model"\ntitle = "A model"\nnum_heads = 16\nkv_lora_rank = 512\nqk_nope_head_dim = 128\n'
          'qk_rope_head_dim = 64\nv_head_dim = 128\npairing = "interleaved"\nyarn_factor = 40.0\n'
-         'yarn_mscale_all_dim = 1.0\nneeds = { sinks = true }\nunseen = ["v_head_dim"]\nnote = "a note"\n')
+         'yarn_mscale_all_dim = 1.0\nneeds = { gates = true }\nunseen = ["v_head_dim"]\nnote = "a note"\n')
 
 
 def toml(model=MODEL, option=OPTION, more=''):
@@ -67,24 +67,24 @@ REFUSED = [
     ('YaRN without end', with_model('40.0', 'inf'), ('model 1', 'yarn_factor = inf')),
     ('YaRN as a word', with_model('40.0', '"40"'), ('model 1', "yarn_factor = '40'")),
     ('an mscale of zero', with_model('dim = 1.0', 'dim = 0.0'), ('model 1', 'yarn_mscale_all_dim = 0.0', 'above 0')),
-    ('needs as a list', with_model('{ sinks = true }', '["sinks"]'), ('model 1', 'needs', 'give a table')),
-    ('unknown option', with_model('{ sinks', '{ alibi'), ('model 1', "'alibi'", 'sinks')),
-    ('an option of no value', with_model('sinks = true', 'sinks = false'), ('model 1', 'sinks = False')),
-    ('an option of zero', with_model('sinks = true', 'sinks = 0'), ('model 1', 'sinks = 0', 'above 0')),
-    ('an option as a word', with_model('sinks = true', 'sinks = "many"'), ('model 1', "sinks = 'many'")),
+    ('needs as a list', with_model('{ gates = true }', '["gates"]'), ('model 1', 'needs', 'give a table')),
+    ('unknown option', with_model('{ gates', '{ alibi'), ('model 1', "'alibi'", 'gates')),
+    ('an option of no value', with_model('gates = true', 'gates = false'), ('model 1', 'gates = False')),
+    ('an option of zero', with_model('gates = true', 'gates = 0'), ('model 1', 'gates = 0', 'above 0')),
+    ('an option as a word', with_model('gates = true', 'gates = "many"'), ('model 1', "gates = 'many'")),
     ('unseen as a word', with_model('["v_head_dim"]', '"v_head_dim"'), ('model 1', 'unseen', 'give a list')),
     ('unseen of no field', with_model('["v_head_dim"]', '["v_dim"]'), ('model 1', "'v_dim'", 'yarn')),
     ('unseen twice', with_model('["v_head_dim"]', '["yarn", "yarn"]'), ('model 1', "'yarn' twice")),
     ('a model twice', toml(more='[[model]]\n' + MODEL), ('model 2', 'a-model stands twice')),
-    ('unknown field of an option', with_option('what', 'why'), ("option 1 ('sinks')", "'why'")),
-    ('an option twice', toml(option=OPTION + '[[option]]\n' + OPTION), ('option 2', 'sinks stands twice')),
-    ('an option of nobody', toml(option=OPTION + '[[option]]\n' + OPTION.replace('sinks', 'alibi')),
+    ('unknown field of an option', with_option('what', 'why'), ("option 1 ('gates')", "'why'")),
+    ('an option twice', toml(option=OPTION + '[[option]]\n' + OPTION), ('option 2', 'gates stands twice')),
+    ('an option of nobody', toml(option=OPTION + '[[option]]\n' + OPTION.replace('gates', 'alibi')),
      ("option 'alibi'", 'no model needs it')),
-    ('a field that lathe.h does not have', toml(option=OPTION + 'field = "lathe_decode_args.sinks"\n'),
-     ('option 1', 'lathe_decode_args.sinks', 'lathe_decode_desc.mask')),
+    ('a field that lathe.h does not have', toml(option=OPTION + 'field = "lathe_decode_args.gates"\n'),
+     ('option 1', 'lathe_decode_args.gates', 'lathe_decode_desc.mask')),
     ('a field of no struct', toml(option=OPTION + 'field = "mask"\n'), ('option 1', "field = 'mask'")),
 ]
-HEADER = 'typedef struct lathe_decode_args {\n  const float *sinks; /* [H] */\n  int32_t mask;\n} lathe_decode_args;\n'
+HEADER = 'typedef struct lathe_decode_args {\n  const float *gates; /* [H] */\n  int32_t mask;\n} lathe_decode_args;\n'
 
 
 def refusal(text, **kwargs):
@@ -97,7 +97,7 @@ def refusal(text, **kwargs):
 
 def main():
     listed = models.parse(toml()).models[0]
-    tap.check(listed.num_heads == 16 and listed.missing == ('sinks',) and listed.heads(4) == 4 and listed.heads(3) == 0,
+    tap.check(listed.num_heads == 16 and listed.missing == ('gates',) and listed.heads(4) == 4 and listed.heads(3) == 0,
               'a right one is read', listed)
     tap.check(abs(listed.softmax_scale - 0.135234) < 1e-6, 'with its softmax scale', listed.softmax_scale)
     for what, text, words in REFUSED:
@@ -107,7 +107,7 @@ def main():
     message = refusal(toml(), header=HEADER)
     tap.check(message and 'option 1' in message and 'give field' in message,
               'refused: an option that lathe.h has by now', message)
-    text = toml(option=OPTION + 'field = "lathe_decode_args.sinks"\n')
+    text = toml(option=OPTION + 'field = "lathe_decode_args.gates"\n')
     tap.check(models.parse(text, header=HEADER).models[0].missing == (), 'which, named, is missing no longer')
 
     every = models.load()

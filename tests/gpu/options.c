@@ -3,11 +3,15 @@
 // Options of a plan, alone and together as models have them, on shapes of every row tile, cut in
 // every way: by each run, at fixed places, and by a schedule made beforehand, which gives a run's
 // bits. Whatever an option hides is poison: table entries, rows of the cache.
+static int warm(const char *share);
+#define GPU_CHILD(name) warm(name)
+
 #include "families.h"
 #include "oracle.h"
+#include "warm.h"
 
 // Which options a case has: bits.
-enum { WINDOW = 1, SOFTCAP = 2, SINKS = 4, SCALE = 8 };
+enum { WINDOW = 1, SOFTCAP = 2, SINKS = 4, SCALE = 8, QUERY = 16, OUTPUT = 32 };
 
 // Sizes of every row tile; requests whole, several to a group, and cut into parts.
 static const struct {
@@ -43,6 +47,10 @@ static shape options_shape(int size, int variant, unsigned options) {
   s.seed = (unsigned long long)(size * 16 + variant) + 1000 * options;
   if (options & WINDOW)
     s.window = windows[(size + variant) % 8];
+  if (options & QUERY)
+    s.q = s.kv = LATHE_DTYPE_E4M3;
+  if (options & OUTPUT)
+    s.out = LATHE_DTYPE_E4M3;
   s.sinks = (options & SINKS) != 0;
   s.scale_at = (options & SCALE) != 0;
   // Where all logits sink to the cap it is one that no number of rows brings the lse back from to
@@ -92,11 +100,37 @@ static void run_case(lathe_context *context, problem *p) {
   device_free(&device);
 }
 
+enum { VARIANTS = 4 };
+
+// Process WARM_PROCESSES * options + n makes every WARM_PROCESSES-th plan of run_options(options),
+// from the n-th on.
+static int warm(const char *share) {
+  const unsigned options = (unsigned)atoi(share) / WARM_PROCESSES;
+  lathe_context *context;
+  int i;
+  if (gpu_missing())
+    return 3;
+  context = gpu_context_create(NULL, LATHE_SWITCH_ON);
+  for (i = atoi(share) % WARM_PROCESSES; i < SIZES * VARIANTS; i += WARM_PROCESSES) {
+    shape s = options_shape(i / VARIANTS, i % VARIANTS, options);
+    lathe_decode_plan *plan = NULL;
+    problem p;
+    problem_make(&p, &s);
+    lathe_decode_plan_create(context, &p.desc, &plan);
+    lathe_decode_plan_destroy(plan);
+    problem_free(&p);
+  }
+  lathe_context_destroy(context);
+  return 0;
+}
+
 static void run_options(unsigned options) {
   lathe_context *context = gpu_context_create(NULL, LATHE_SWITCH_ON);
   int size, variant, cut;
+  if (!gpu_small())
+    warm_cache((int)options * WARM_PROCESSES);
   for (size = 0; size < SIZES; size++)
-    for (variant = 0; variant < 4; variant++) {
+    for (variant = 0; variant < VARIANTS; variant++) {
       if (gpu_small() && variant != size % 4)
         continue;
       for (cut = 0; cut < 2; cut++) {
@@ -138,6 +172,21 @@ GPU_TEST(options, softmax_scale_on_the_device) {
 }
 GPU_TEST(options, softcap_and_softmax_scale_on_the_device) {
   run_options(SOFTCAP | SCALE);
+}
+GPU_TEST(options, e4m3_query) {
+  run_options(QUERY);
+}
+GPU_TEST(options, e4m3_output) {
+  run_options(OUTPUT);
+}
+GPU_TEST(options, e4m3_query_and_output) { // all in 8 bits
+  run_options(QUERY | OUTPUT);
+}
+GPU_TEST(options, e4m3_query_and_output_and_softmax_scale_on_the_device) { // scales made on it
+  run_options(QUERY | OUTPUT | SCALE);
+}
+GPU_TEST(options, e4m3_output_and_sinks) {
+  run_options(OUTPUT | SINKS);
 }
 GPU_TEST(options, all_at_once) {
   run_options(WINDOW | SOFTCAP | SINKS | SCALE);

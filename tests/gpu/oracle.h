@@ -20,7 +20,8 @@ static inline int judge(const ref_error *error, const problem *p) {
 }
 
 static inline long long out_offset(const problem *p, long long token, int head) {
-  return (token * p->args.out_token_stride + head * p->args.out_head_stride) * 2;
+  return (token * p->args.out_token_stride + head * p->args.out_head_stride) *
+         (long long)ref_dtype_size(p->shape.out);
 }
 static inline long long lse_offset(const problem *p, long long token, int head) {
   return token * p->args.lse_token_stride + head * p->args.lse_head_stride;
@@ -46,14 +47,15 @@ static inline int check_poison(const problem *p) {
     for (token = 0; token < p->cu[i + 1] - p->cu[i]; token++)
       for (head = 0; head < s->num_heads; head++) {
         long long offset = out_offset(p, p->cu[i] + token, head);
-        const uint16_t *row = (const uint16_t *)(const void *)(p->out + offset);
-        uint16_t top = s->out == LATHE_DTYPE_BF16 ? 0x7f80 : 0x7c00, any = 0;
-        memset(due + offset, 1, (size_t)s->l * 2);
+        const int size = (int)ref_dtype_size(s->out);
+        int any = 0;
+        memset(due + offset, 1, (size_t)(s->l * size));
         for (k = 0; k < s->l; k++) {
-          nans += (row[k] & 0x7fff) > top;
-          any |= row[k] & 0x7fff;
+          double value = element_value(s->out, p->out + offset + k * size);
+          nans += isnan(value) != 0;
+          any |= value != 0;
         }
-        wrong += visible_rows(p, i, token) == 0 && any != 0;
+        wrong += visible_rows(p, i, token) == 0 && any;
         if (s->lse) {
           long long l = lse_offset(p, p->cu[i] + token, head);
           memset(due + p->out_size + l * 4, 1, 4);
@@ -105,6 +107,15 @@ static inline lathe_status oracle_run(const lathe_decode_desc *desc,
   return status;
 }
 
+// Element k of two rows of outputs.
+static inline void add_element(ref_error *error, const problem *p, long long token, int head, int k,
+                               const unsigned char *got, const unsigned char *want) {
+  const lathe_dtype dtype = p->shape.out;
+  const long long at = k * (long long)ref_dtype_size(dtype);
+  (dtype == LATHE_DTYPE_E4M3 ? ref_error_add_e4m3 : ref_error_add)(
+      error, token, head, k, element_value(dtype, got + at), element_value(dtype, want + at));
+}
+
 // The same arguments through the CPU backend, into memory of its own.
 static inline int oracle_whole(const problem *p) {
   const shape *s = &p->shape;
@@ -124,8 +135,7 @@ static inline int oracle_whole(const problem *p) {
         for (head = 0; head < s->num_heads; head++) {
           long long offset = out_offset(p, token, head);
           for (k = 0; k < s->l; k++)
-            ref_error_add(&error, token, head, k, element_value(s->out, p->out + offset + k * 2),
-                          element_value(s->out, out + offset + k * 2));
+            add_element(&error, p, token, head, k, p->out + offset, out + offset);
           if (lse)
             ref_error_add_lse(&error, token, head, (double)p->lse[lse_offset(p, token, head)],
                               (double)lse[lse_offset(p, token, head)]);
@@ -144,7 +154,7 @@ typedef struct picked_row {
 typedef struct oracle_rows_work {
   const problem *p;
   const picked_row *rows;
-  uint16_t *out;
+  unsigned char *out;
   float *lse;
   int failed;
 } oracle_rows_work;
@@ -159,6 +169,7 @@ static inline void oracle_row(void *user, int index) {
   long long table = p->args.block_table_stride
                         ? p->args.block_table_stride
                         : (p->desc.max_seq_len + s->page_size - 1) / s->page_size;
+  const int size = (int)ref_dtype_size(s->q);
   lathe_decode_desc desc = p->desc;
   lathe_decode_args args = p->args;
   int32_t length = visible_rows(p, row->request, row->token);
@@ -168,13 +179,13 @@ static inline void oracle_row(void *user, int index) {
   args.seq_lens = &length;
   args.block_tables = p->tables + row->request * table;
   args.block_table_stride = table;
-  args.q = p->q + (token * p->args.q_token_stride + row->head * p->args.q_head_stride) * 2;
+  args.q = p->q + (token * p->args.q_token_stride + row->head * p->args.q_head_stride) * size;
   args.q_token_stride = args.q_head_stride = 0;
   if (p->q_pe)
     args.q_pe =
-        p->q_pe + (token * p->args.q_pe_token_stride + row->head * p->args.q_pe_head_stride) * 2;
+        p->q_pe + (token * p->args.q_pe_token_stride + row->head * p->args.q_pe_head_stride) * size;
   args.q_pe_token_stride = args.q_pe_head_stride = 0;
-  args.out = work->out + (size_t)index * (size_t)s->l;
+  args.out = work->out + (size_t)index * (size_t)s->l * ref_dtype_size(s->out);
   args.out_token_stride = args.out_head_stride = 0;
   args.sinks = p->sinks ? p->sinks + row->head : NULL;
   args.lse = p->lse ? work->lse + index * 4 : NULL;
@@ -186,6 +197,7 @@ static inline void oracle_row(void *user, int index) {
 // Judges these rows of p's.
 static inline int oracle_picked(const problem *p, const picked_row *rows, int picked) {
   const shape *s = &p->shape;
+  const size_t row = (size_t)s->l * ref_dtype_size(s->out);
   oracle_rows_work work;
   ref_error error;
   char name[256];
@@ -193,7 +205,7 @@ static inline int oracle_picked(const problem *p, const picked_row *rows, int pi
   memset(&error, 0, sizeof error);
   work.p = p;
   work.rows = rows;
-  work.out = (uint16_t *)poisoned((size_t)picked * (size_t)s->l * 2);
+  work.out = (unsigned char *)poisoned((size_t)picked * row);
   work.lse = (float *)poisoned((size_t)picked * 16);
   work.failed = 0;
   gpu_oracle_context();
@@ -204,8 +216,7 @@ static inline int oracle_picked(const problem *p, const picked_row *rows, int pi
       long long token = p->cu[rows[i].request] + rows[i].token;
       const unsigned char *got = p->out + out_offset(p, token, rows[i].head);
       for (k = 0; k < s->l; k++)
-        ref_error_add(&error, token, rows[i].head, k, element_value(s->out, got + k * 2),
-                      element_value(s->out, work.out + (size_t)i * (size_t)s->l + k));
+        add_element(&error, p, token, rows[i].head, k, got, work.out + (size_t)i * row);
       if (p->lse)
         ref_error_add_lse(&error, token, rows[i].head,
                           (double)p->lse[lse_offset(p, token, rows[i].head)],

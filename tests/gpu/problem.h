@@ -103,7 +103,10 @@ static inline const ref_palette *normal_palette(lathe_dtype dtype, double deviat
 // -------------------------------------------------------------------------------------- building
 
 static const float E4M3_SCALE = 0.0625f; // kv_scale of the tests: 0.1 is stored as 1.6
-enum { TABLE_POISON = 2147483647 };      // what table entries hold that must not be read
+static const float Q_SCALE = 0.5f;       // q_scale: 200 is stored as 400, of 448
+// out_scale: steps of e4m3 near zero are 2^-11 then, and no finer than what an output may err by
+static const float OUT_SCALE = 0.25f;
+enum { TABLE_POISON = 2147483647 }; // what table entries hold that must not be read
 
 static inline double problem_scale(const shape *s) {
   return 1.2 / sqrt(s->l + s->r);
@@ -111,6 +114,10 @@ static inline double problem_scale(const shape *s) {
 
 static inline double kv_unit(const shape *s) {
   return s->kv == LATHE_DTYPE_E4M3 ? (double)E4M3_SCALE : 1;
+}
+
+static inline double q_unit(const shape *s) {
+  return s->q == LATHE_DTYPE_E4M3 ? (double)Q_SCALE : 1;
 }
 
 static inline void *poisoned(size_t size) {
@@ -157,18 +164,19 @@ static inline void fill_kv_row(problem *p, long long page, int slot, int at, int
 static inline void fill_q_row(problem *p, long long token, int head, ref_random *random) {
   const shape *s = &p->shape;
   const lathe_decode_args *a = &p->args;
-  const ref_palette *from = normal_palette(s->q, 10.0);
-  unsigned char *nope = p->q + (token * a->q_token_stride + head * a->q_head_stride) * 2;
+  const int size = (int)ref_dtype_size(s->q);
+  const ref_palette *from = normal_palette(s->q, 10.0 / q_unit(s));
+  unsigned char *nope = p->q + (token * a->q_token_stride + head * a->q_head_stride) * size;
   unsigned char *pe =
-      s->split_q ? p->q_pe + (token * a->q_pe_token_stride + head * a->q_pe_head_stride) * 2
-                 : nope + s->l * 2;
-  unsigned char *trend = s->r > 0 ? pe + (s->r - 1) * 2 : nope;
+      s->split_q ? p->q_pe + (token * a->q_pe_token_stride + head * a->q_pe_head_stride) * size
+                 : nope + s->l * size;
+  unsigned char *trend = s->r > 0 ? pe + (s->r - 1) * size : nope;
   ref_palette_fill(from, random, nope, 0, s->l);
   if (s->r > 0)
     ref_palette_fill(from, random, pe, 0, s->r);
-  ref_store(s->q, nope + 2, 0, 10.0 / problem_scale(s)); // times 0.5: logit 5
+  ref_store(s->q, nope + size, 0, 10.0 / problem_scale(s) / q_unit(s)); // times 0.5: logit 5
   if (s->pattern != PATTERN_NORMAL)
-    ref_store(s->q, trend, 0, 200.0);
+    ref_store(s->q, trend, 0, 200.0 / q_unit(s));
 }
 
 static inline void build_lengths(problem *p, ref_random *random) {
@@ -267,6 +275,8 @@ static inline void build_query(problem *p, ref_random *random) {
   const shape *s = &p->shape;
   lathe_decode_args *a = &p->args;
   long long rows, width = s->split_q ? s->l : s->l + s->r;
+  const int size = (int)ref_dtype_size(s->q), out = (int)ref_dtype_size(s->out);
+  const int pad = s->weird * 16 / size, out_pad = s->weird * 16 / out; // 16 bytes
   int token, head, i;
   a->num_tokens = s->ragged ? p->tokens + (s->weird ? 3 : 0) : 0;
   if (s->ragged && !s->weird && s->seed % 4 < 2)
@@ -276,19 +286,19 @@ static inline void build_query(problem *p, ref_random *random) {
     rows = 1;
 
   // Weird: the query head-major with padded rows, q_pe token-major and padded, out head-major.
-  a->q_head_stride = s->weird ? rows * (width + 8 * s->weird) : width;
-  a->q_token_stride = s->weird ? width + 8 * s->weird : s->num_heads * width;
-  p->q_size = (size_t)(s->num_heads * rows * (width + 8 * s->weird) * 2);
+  a->q_head_stride = s->weird ? rows * (width + pad) : width;
+  a->q_token_stride = s->weird ? width + pad : s->num_heads * width;
+  p->q_size = (size_t)(s->num_heads * rows * (width + pad) * size);
   p->q = (unsigned char *)poisoned(p->q_size);
   if (s->split_q) {
-    a->q_pe_head_stride = s->r + 16 * s->weird;
-    a->q_pe_token_stride = s->num_heads * a->q_pe_head_stride + 24 * s->weird;
-    p->q_pe_size = (size_t)(rows * a->q_pe_token_stride * 2);
+    a->q_pe_head_stride = s->r + 2 * pad;
+    a->q_pe_token_stride = s->num_heads * a->q_pe_head_stride + 3 * pad;
+    p->q_pe_size = (size_t)(rows * a->q_pe_token_stride * size);
     p->q_pe = (unsigned char *)poisoned(p->q_pe_size);
   }
-  a->out_head_stride = s->weird ? rows * (s->l + 8 * s->weird) : s->l;
-  a->out_token_stride = s->weird ? s->l + 8 * s->weird : s->num_heads * s->l;
-  p->out_size = (size_t)(s->num_heads * rows * (s->l + 8 * s->weird) * 2);
+  a->out_head_stride = s->weird ? rows * (s->l + out_pad) : s->l;
+  a->out_token_stride = s->weird ? s->l + out_pad : s->num_heads * s->l;
+  p->out_size = (size_t)(s->num_heads * rows * (s->l + out_pad) * out);
   p->out = (unsigned char *)poisoned(p->out_size);
   if (s->lse) {
     a->lse_head_stride = s->weird ? rows + 3 : 1;
@@ -344,6 +354,8 @@ static inline void problem_make(problem *p, const shape *s) {
     a->softmax_scale_at = &p->scale;
   }
   a->kv_scale = s->kv == LATHE_DTYPE_E4M3 ? E4M3_SCALE : 0.0f;
+  a->q_scale = s->q == LATHE_DTYPE_E4M3 ? Q_SCALE : 0.0f;
+  a->out_scale = s->out == LATHE_DTYPE_E4M3 ? OUT_SCALE : 0.0f;
   build_lengths(p, random);
   build_query(p, random);
   build_cache(p, random);

@@ -44,14 +44,15 @@ static inline void ref_read_q(const lathe_decode_desc *desc, const lathe_decode_
   int64_t at = token * args->q_token_stride + head * args->q_head_stride;
   int64_t at_pe = at + l;
   const void *pe = args->q;
+  double scale = args->q_scale > 0 ? (double)args->q_scale : 1;
   if (args->q_pe && r) {
     pe = args->q_pe;
     at_pe = token * args->q_pe_token_stride + head * args->q_pe_head_stride;
   }
   for (int64_t d = 0; d < l; d++)
-    row[d] = ref_load(desc->q_dtype, args->q, at + d);
+    row[d] = scale * ref_load(desc->q_dtype, args->q, at + d);
   for (int64_t d = 0; d < r; d++)
-    row[l + d] = ref_load(desc->q_dtype, pe, at_pe + d);
+    row[l + d] = scale * ref_load(desc->q_dtype, pe, at_pe + d);
 }
 
 /* logits first to count - 1 -> weights that sum to 1; returns ln(sum(exp(logit))), -inf for none */
@@ -86,7 +87,7 @@ static inline double ref_lse_in_base(const lathe_decode_desc *desc, double natur
   return desc->lse_base == LATHE_LSE_BASE2 ? natural / log(2.0) : natural;
 }
 
-/* out [L] and lse of new token t of request i */
+/* out [L], as it is stored, and lse of new token t of request i */
 static inline void ref_attend(const lathe_decode_desc *desc, const lathe_decode_args *args,
                               int32_t i, int32_t t, int32_t head, double *out, double *lse) {
   int64_t l = desc->kv_lora_rank, d = l + desc->qk_rope_head_dim;
@@ -110,6 +111,8 @@ static inline void ref_attend(const lathe_decode_desc *desc, const lathe_decode_
     for (int64_t e = 0; e < l; e++)
       out[e] += left * weights[j] * row[e];
   }
+  for (int64_t e = 0; args->out_scale > 0 && e < l; e++)
+    out[e] /= (double)args->out_scale;
   free(weights);
   free(row);
   free(q);
@@ -280,7 +283,7 @@ static inline void ref_compare_row_unabsorbed(ref_error *error, const lathe_deco
     double bar = 0;
     for (int32_t e = 0; e < model->l; e++)
       bar += pow(w_uv[(int64_t)p * model->l + e] * ref_out_bar(latent[e]), 2);
-    ref_error_add_bar(error, 0, first + t, head, p, got[p], want[p], sqrt(bar));
+    ref_error_add_bar(error, REF_KIND_OUT, first + t, head, p, got[p], want[p], sqrt(bar));
   }
   if (args->lse)
     ref_error_add_lse(error, first + t, head, ref_lse(args, first + t, head), lse);

@@ -3,6 +3,7 @@
 // The one place that says how far a result may be from the oracle's. Feed elements, then ask.
 //   output (f16, bf16): every element within 8e-4, or within 2.01/128 of the wanted value; and over
 //                       all elements 1 - 2 x.y / (x.x + y.y) at most 5e-6
+//   output (e4m3):      every element within a step of the format from the wanted value
 //   lse:                every element within 1e-6, or within 8.01/65536 of the wanted value
 // Infinities and NaN must be in the same places. The bars are those of FlashMLA's own tests.
 #ifndef LATHE_TESTS_REF_COMPARE_H
@@ -18,12 +19,15 @@
 #define REF_LSE_ABS    1e-6
 #define REF_LSE_REL    (8.01 / 65536)
 
+/* A coarse output has its bar, and no cosine: a step is more than that would allow. */
+typedef enum ref_kind { REF_KIND_OUT, REF_KIND_LSE, REF_KIND_COARSE_OUT } ref_kind;
+
 typedef struct ref_error {
   int64_t elements, failures; /* compared, and outside the bar */
   double worst_abs;           /* largest |got - want| of finite elements */
   double dot, norms;          /* x.y and x.x + y.y of the output elements */
   double worst_excess;        /* of the element named below: error / bar */
-  int worst_is_lse;
+  ref_kind worst_kind;
   int64_t worst_token, worst_head, worst_element;
   double worst_got, worst_want;
 } ref_error;
@@ -37,7 +41,7 @@ static inline double ref_lse_bar(double want) {
 }
 
 /* An element with a bar of its own. */
-static inline void ref_error_add_bar(ref_error *error, int is_lse, int64_t token, int64_t head,
+static inline void ref_error_add_bar(ref_error *error, ref_kind kind, int64_t token, int64_t head,
                                      int64_t element, double got, double want, double bar) {
   double off = fabs(got - want), excess = off / bar;
   if (!isfinite(got) || !isfinite(want)) {
@@ -45,7 +49,7 @@ static inline void ref_error_add_bar(ref_error *error, int is_lse, int64_t token
     excess = same ? 0 : (double)INFINITY;
   } else {
     error->worst_abs = fmax(error->worst_abs, off);
-    if (!is_lse) {
+    if (kind == REF_KIND_OUT) {
       error->dot += got * want;
       error->norms += got * got + want * want;
     }
@@ -53,7 +57,7 @@ static inline void ref_error_add_bar(ref_error *error, int is_lse, int64_t token
   error->failures += excess >= 1;
   if (error->elements++ == 0 || excess > error->worst_excess) {
     error->worst_excess = excess;
-    error->worst_is_lse = is_lse;
+    error->worst_kind = kind;
     error->worst_token = token;
     error->worst_head = head;
     error->worst_element = element;
@@ -65,12 +69,21 @@ static inline void ref_error_add_bar(ref_error *error, int is_lse, int64_t token
 /* Start from a zeroed ref_error, then one call per element. */
 static inline void ref_error_add(ref_error *error, int64_t token, int64_t head, int64_t element,
                                  double got, double want) {
-  ref_error_add_bar(error, 0, token, head, element, got, want, ref_out_bar(want));
+  ref_error_add_bar(error, REF_KIND_OUT, token, head, element, got, want, ref_out_bar(want));
+}
+
+/* An e4m3 element, as stored, beside another that has been rounded: equal, or neighbours. Steps are
+   an eighth of the power of two that the larger one has, 2^-9 at least. */
+static inline void ref_error_add_e4m3(ref_error *error, int64_t token, int64_t head,
+                                      int64_t element, double got, double want) {
+  double larger = fmax(fabs(got), fabs(want));
+  double step = larger >= 0x1p-6 && larger <= 448 ? ldexp(1.0, ilogb(larger) - 3) : 0x1p-9;
+  ref_error_add_bar(error, REF_KIND_COARSE_OUT, token, head, element, got, want, 1.001 * step);
 }
 
 static inline void ref_error_add_lse(ref_error *error, int64_t token, int64_t head, double got,
                                      double want) {
-  ref_error_add_bar(error, 1, token, head, 0, got, want, ref_lse_bar(want));
+  ref_error_add_bar(error, REF_KIND_LSE, token, head, 0, got, want, ref_lse_bar(want));
 }
 
 static inline double ref_error_cosine(const ref_error *error) {
@@ -85,9 +98,10 @@ static inline int ref_error_ok(const ref_error *error, char *message, size_t siz
            "%s: %lld of %lld elements outside the bar, cosine difference %.2g (bar %.2g), worst "
            "%s[token %lld, head %lld, element %lld] = %.9g, wanted %.9g (%.3g of its bar)",
            ok ? "ok" : "WRONG", (long long)error->failures, (long long)error->elements, cosine,
-           REF_OUT_COSINE, error->worst_is_lse ? "lse" : "out", (long long)error->worst_token,
-           (long long)error->worst_head, (long long)error->worst_element, error->worst_got,
-           error->worst_want, error->worst_excess);
+           REF_OUT_COSINE, error->worst_kind == REF_KIND_LSE ? "lse" : "out",
+           (long long)error->worst_token, (long long)error->worst_head,
+           (long long)error->worst_element, error->worst_got, error->worst_want,
+           error->worst_excess);
   return ok;
 }
 

@@ -28,7 +28,7 @@ typedef struct ref_options {
   double q_amplitude;  /* standard deviations; 0: 1 */
   double kv_amplitude; /* of the stored values; 0: 1 */
   float softmax_scale; /* 0: 1 / sqrt(L + R) */
-  float kv_scale;
+  float kv_scale, q_scale, out_scale;
   uint64_t seed;
 } ref_options;
 
@@ -266,7 +266,8 @@ static inline void ref_problem_make(ref_problem *problem, const ref_options *opt
   memset(problem, 0, sizeof *problem);
   problem->desc = options->desc;
   if (!problem->desc.out_dtype)
-    problem->desc.out_dtype = problem->desc.q_dtype;
+    problem->desc.out_dtype =
+        problem->desc.q_dtype == LATHE_DTYPE_E4M3 ? LATHE_DTYPE_BF16 : problem->desc.q_dtype;
   if (!problem->desc.max_q_len)
     problem->desc.max_q_len = 1;
   problem->args.batch = options->batch ? options->batch : options->desc.max_batch;
@@ -275,6 +276,8 @@ static inline void ref_problem_make(ref_problem *problem, const ref_options *opt
     problem->args.softmax_scale =
         (float)(1 / sqrt((double)(options->desc.kv_lora_rank + options->desc.qk_rope_head_dim)));
   problem->args.kv_scale = options->kv_scale;
+  problem->args.q_scale = options->q_scale;
+  problem->args.out_scale = options->out_scale;
   ref_problem_lengths_(problem, options, &random);
   ref_problem_tables_(problem, options, &random);
   ref_problem_cache_(problem, options, &random);

@@ -30,6 +30,10 @@ Test(check, desc_defaults) {
   desc.out_dtype = LATHE_DTYPE_BF16;
   lathep_decode_desc_defaults(&desc, &filled);
   cr_expect_eq(filled.out_dtype, LATHE_DTYPE_BF16);
+  desc.out_dtype = LATHE_DTYPE_NONE;
+  desc.q_dtype = LATHE_DTYPE_E4M3;
+  lathep_decode_desc_defaults(&desc, &filled);
+  cr_expect_eq(filled.out_dtype, LATHE_DTYPE_BF16);
 }
 
 Test(check, a_window_of_all_rows_is_none) {
@@ -84,6 +88,13 @@ DTYPES(BF16, BF16, F16)
 DTYPES(BF16, E4M3, BF16)
 DTYPES(BF16, E4M3, F16)
 DTYPES(BF16, E4M3, NONE)
+DTYPES(F16, F16, E4M3)
+DTYPES(BF16, BF16, E4M3)
+DTYPES(BF16, E4M3, E4M3)
+DTYPES(E4M3, E4M3, NONE)
+DTYPES(E4M3, E4M3, F16)
+DTYPES(E4M3, E4M3, BF16)
+DTYPES(E4M3, E4M3, E4M3)
 
 Test(check, packed_joined_tensors) {
   lathe_decode_desc desc = good_desc();
@@ -102,6 +113,8 @@ Test(check, packed_joined_tensors) {
   cr_expect_eq(a.kpe_row_stride, 48);
   cr_expect_eq(a.block_table_stride, 5);
   cr_expect_eq(a.kv_scale, 1.0f);
+  cr_expect_eq(a.q_scale, 1.0f);
+  cr_expect_eq(a.out_scale, 1.0f);
   cr_expect_eq(a.out_token_stride, 128);
   cr_expect_eq(a.out_head_stride, 32);
   cr_expect_eq(a.lse_token_stride, 4);

@@ -266,3 +266,29 @@ Test(cpu_hand, e4m3_with_a_scale) {
   cr_assert(ref_load(LATHE_DTYPE_BF16, &out, 0) == 3.890625);
   cr_assert(fabs(lse - log(84.0)) < 1e-6);
 }
+
+Test(cpu_hand, e4m3_query_and_output_with_scales) {
+  /* q = stored 2 times 0.5, the cache as above; 3.8929 / 0.25 = 15.57, in e4m3 steps of 1 */
+  uint8_t q = 0x40, cache[2] = {0x30, 0x40}, out = 0xff;
+  int32_t table = 0, seq_len = 2;
+  float lse;
+  tiny t;
+  tiny_make(&t);
+  t.desc.kv_lora_rank = 1;
+  t.desc.q_dtype = t.desc.kv_dtype = t.desc.out_dtype = LATHE_DTYPE_E4M3;
+  t.desc.max_seq_len = 2;
+  t.args.kv_scale = 2;
+  t.args.q_scale = 0.5f;
+  t.args.out_scale = 0.25f;
+  t.args.q = &q, t.args.kv_cache = cache, t.args.out = &out, t.args.lse = &lse;
+  t.args.block_tables = &table, t.args.seq_lens = &seq_len, t.args.num_pages = 1;
+  cpu_run(&t.desc, &t.args);
+  cr_assert(ref_load(LATHE_DTYPE_E4M3, &out, 0) == 16);
+  cr_assert(fabs(lse - log(84.0)) < 1e-6);
+  t.args.out_scale = 0.001f; /* 3893: saturates */
+  cpu_run(&t.desc, &t.args);
+  cr_assert(ref_load(LATHE_DTYPE_E4M3, &out, 0) == 448);
+  q = 0xff; /* NaN */
+  cpu_run(&t.desc, &t.args);
+  cr_assert(isnan(ref_load(LATHE_DTYPE_E4M3, &out, 0)) && isnan(lse));
+}

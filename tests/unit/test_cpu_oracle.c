@@ -162,6 +162,21 @@ Test(cpu_oracle, sinks_of_every_head) {
   }
 }
 
+Test(cpu_oracle, e4m3_queries_and_outputs) {
+  for (int i = 0; i < 4; i++) {
+    ref_options options = cpu_options();
+    options.desc.max_q_len = 2;
+    options.desc.kv_dtype = E4M3;
+    options.desc.q_dtype = i & 1 ? E4M3 : F16;
+    options.desc.out_dtype = i & 2 ? E4M3 : BF16;
+    options.kv_scale = 0.37f;
+    options.q_scale = i & 1 ? 0.21f : 0;
+    options.out_scale = i & 2 ? 0.013f : 0;
+    options.split_q = options.split_kv = options.padding = i & 1;
+    cpu_check(&options);
+  }
+}
+
 Test(cpu_oracle, fewer_new_tokens_than_planned) {
   ref_options options = cpu_options();
   options.desc.max_q_len = 5;

@@ -287,6 +287,16 @@ Test(dispatch, options_go_to_the_portable_kernel) {
   expect_line("decode_sm90_bf16_bf16: passed over: softmax_scale_on_device is 1, and it takes the "
               "host's\n");
   desc.softmax_scale_on_device = 0;
+  desc.out_dtype = LATHE_DTYPE_E4M3;
+  expect_taken(&desc, "decode_sm80_bf16_bf16_oe4m3_l512r64_m16t32s2x2");
+  expect_line("decode_sm90_bf16_bf16_oe4m3: passed over: out_dtype is e4m3, and it takes f16 and "
+              "bf16\n");
+  desc.q_dtype = desc.kv_dtype = LATHE_DTYPE_E4M3;
+  desc.out_dtype = LATHE_DTYPE_NONE;
+  expect_taken(&desc, "decode_sm80_e4m3_e4m3_obf16_l512r64_m16t32s2x3");
+  expect_line("decode_sm90_e4m3_e4m3_obf16: passed over: q_dtype is e4m3, and it takes f16 and "
+              "bf16\n");
+  desc.q_dtype = desc.kv_dtype = BF16;
   desc.sliding_window = desc.max_seq_len; // hides nothing
   expect_taken(&desc, "decode_sm90_");
 }
@@ -472,9 +482,10 @@ Test(disabled, families_of_another_name_are_left) {
 // What a kernel could not compute anyway is the reason, not that it is switched off.
 Test(disabled, says_what_stands_in_the_way_without_it) {
   lathe_decode_desc desc = hopper_desc(512, 64, 128, 12);
-  WITHOUT("sm90a", "decode_sm80_bf16_bf16_l512r64_m64t64s2x1");
-  expect_line(
-      "decode_sm90a_bf16_bf16: passed over: page_size is 12, and it takes multiples of 8\n");
+  desc.kv_dtype = LATHE_DTYPE_E4M3;
+  WITHOUT("sm90a", "decode_sm80_bf16_e4m3_l512r64_m64t64s3x1");
+  expect_line("decode_sm90a_bf16_e4m3: passed over: kv_dtype is e4m3, and it takes the query's, "
+              "bf16\n");
 }
 
 Test(disabled, named_and_switched_off) {

@@ -16,7 +16,9 @@ ParameterizedTestParameters(models, each_is_what_it_defines) {
   return cr_make_param_array(int, numbers, LATHE_NUM_MODELS);
 }
 
-// All heads, two tokens of two requests, one of which sees pages in part and the other hardly any.
+// Two tokens of two requests, one of which sees a page in part and the other hardly any; each of
+// the four compares other heads, and together they have all. On so many ranks that one has 32
+// heads at most: they are alike, and their weights are what takes time.
 ParameterizedTest(int *number, models, each_is_what_it_defines, .timeout = 300) {
   const int32_t seq_lens[] = {21, 2};
   const lathe_model *row = &lathe_models[*number];
@@ -25,7 +27,10 @@ ParameterizedTest(int *number, models, each_is_what_it_defines, .timeout = 300) 
   ref_model model;
   ref_error error;
   char message[512];
-  options.desc = model_desc(row, 1);
+  int ranks = 1;
+  while (model_heads(row, ranks) > 32)
+    ranks *= 2;
+  options.desc = model_desc(row, ranks);
   options.desc.page_size = 8;
   options.desc.max_batch = 2;
   options.desc.max_q_len = 2;
@@ -38,10 +43,10 @@ ParameterizedTest(int *number, models, each_is_what_it_defines, .timeout = 300) 
   cpu_run(&problem.desc, &problem.args);
   for (int32_t i = 0; i < 2; i++)
     for (int32_t t = 0; t < 2; t++)
-      for (int32_t h = 0; h < row->num_heads; h++)
+      for (int32_t h = 2 * i + t; h < options.desc.num_heads; h += 4)
         ref_compare_row_unabsorbed(&error, &problem.desc, &problem.args, &model, i, t, h);
   cr_assert(ref_error_ok(&error, message, sizeof message), "%s: %s", row->name, message);
-  cr_assert(error.elements == 4 * (int64_t)row->num_heads * (row->v_head_dim + 1));
+  cr_assert(error.elements == (int64_t)options.desc.num_heads * (row->v_head_dim + 1));
   ref_model_free(&model);
   ref_problem_free(&problem);
 }

@@ -487,6 +487,29 @@ Test(run, params_of_options) {
   lathe_context_destroy(context);
 }
 
+Test(run, scales_of_e4m3_tensors) {
+  lathe_decode_desc desc = good_desc();
+  lathe_decode_args args = good_args();
+  lathe_context *context = recording_context(9, 0);
+  lathe_decode_plan *plan;
+  const struct lathep_decode_params *p = &recorded.launches[0].params;
+  desc.q_dtype = desc.kv_dtype = desc.out_dtype = LATHE_DTYPE_E4M3;
+  args.kv_scale = 0.5f;
+  args.q_scale = 8;
+  args.out_scale = 0.25f;
+  plan = recorded_plan(context, &desc);
+  recorded.current = PLAN_CONTEXT;
+  cr_assert_eq(lathe_decode_run(plan, &args, NULL), LATHE_STATUS_OK);
+  cr_expect_float_eq(p->scale_log2, 0.125 * 0.5 * 8 / log(2.0), 1e-6);
+  cr_expect_eq(p->out_scale, 2.0f);
+  cr_expect_eq(p->q_nope_head_stride, 48, "bytes");
+  cr_expect_eq(p->q_nope_token_stride, 4 * 48);
+  cr_expect_eq((const char *)p->q_pe - (const char *)p->q_nope, 32);
+  cr_expect_eq(p->out_head_stride, 32);
+  lathe_decode_plan_destroy(plan);
+  lathe_context_destroy(context);
+}
+
 Test(run, softmax_scale_on_the_device) {
   lathe_decode_desc desc = good_desc();
   lathe_decode_args args = good_args();

@@ -117,7 +117,26 @@ LATHEP_FN lathe_status lathep_check_lengths(const lathe_decode_args *args) {
   return status;
 }
 
+// The scale of a tensor, which only e4m3 has.
+LATHEP_FN lathe_status lathep_check_scale(const char *field, const char *of, lathe_dtype dtype,
+                                          float *scale) {
+  if (*scale == 0.0f)
+    *scale = 1.0f;
+  if (!(*scale > 0.0f) || !isfinite(*scale))
+    return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
+                       "lathe_decode_args.%s_scale is %g; give a finite value above 0, or 0 for 1",
+                       field, (double)*scale);
+  if (*scale != 1.0f && dtype != LATHE_DTYPE_E4M3)
+    return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
+                       "lathe_decode_args.%s_scale is %g with %s of %s; leave it 0, only e4m3 is "
+                       "scaled",
+                       field, (double)*scale, of, lathe_dtype_string(dtype));
+  return LATHE_STATUS_OK;
+}
+
 LATHEP_FN lathe_status lathep_check_scales(const lathe_decode_desc *desc, lathe_decode_args *args) {
+  lathe_status status;
+  float product;
   if (desc->softmax_scale_on_device)
     args->softmax_scale = 1.0f; // times what is there
   if (!(args->softmax_scale > 0.0f) || !isfinite(args->softmax_scale))
@@ -126,24 +145,25 @@ LATHEP_FN lathe_status lathep_check_scales(const lathe_decode_desc *desc, lathe_
         "lathe_decode_args.softmax_scale is %g; give a finite value above 0, such as "
         "lathe_softmax_scale(qk_nope_head_dim, qk_rope_head_dim, 0)",
         (double)args->softmax_scale);
-  if (args->kv_scale == 0.0f)
-    args->kv_scale = 1.0f;
-  if (!(args->kv_scale > 0.0f) || !isfinite(args->kv_scale))
+  status = lathep_check_scale("kv", "a cache", desc->kv_dtype, &args->kv_scale);
+  if (!status)
+    status = lathep_check_scale("q", "a query", desc->q_dtype, &args->q_scale);
+  if (!status)
+    status = lathep_check_scale("out", "an output", desc->out_dtype, &args->out_scale);
+  if (status)
+    return status;
+  product = args->softmax_scale * args->kv_scale * args->q_scale * 2.0f;
+  if (!isfinite(product))
     return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
-                       "lathe_decode_args.kv_scale is %g; give a finite value above 0, or 0 for 1",
-                       (double)args->kv_scale);
-  if (args->kv_scale != 1.0f && desc->kv_dtype != LATHE_DTYPE_E4M3)
+                       "lathe_decode_args.softmax_scale x kv_scale x q_scale is %g x %g x %g, too "
+                       "large for a float; give the scale of the stored values",
+                       (double)args->softmax_scale, (double)args->kv_scale, (double)args->q_scale);
+  if (!isfinite(args->kv_scale / args->out_scale))
     return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
-                       "lathe_decode_args.kv_scale is %g with a cache of %s; leave it 0, only an "
-                       "e4m3 cache is scaled",
-                       (double)args->kv_scale, lathe_dtype_string(desc->kv_dtype));
-  if (!isfinite(args->softmax_scale * args->kv_scale * 2.0f))
-    return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
-                       "lathe_decode_args.softmax_scale x kv_scale is %g x %g, too large for a "
-                       "float; give the scale of the stored values",
-                       (double)args->softmax_scale, (double)args->kv_scale);
-  if (desc->logit_softcap != 0.0f &&
-      !isfinite(args->softmax_scale * args->kv_scale * 2.0f / desc->logit_softcap))
+                       "lathe_decode_args.kv_scale / out_scale is %g / %g, too large for a float; "
+                       "give the scale of the stored values",
+                       (double)args->kv_scale, (double)args->out_scale);
+  if (desc->logit_softcap != 0.0f && !isfinite(product / desc->logit_softcap))
     return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
                        "lathe_decode_args.softmax_scale is %g, too large for a logit_softcap of "
                        "%g; give the scale of logits that are capped",
@@ -283,7 +303,7 @@ LATHEP_FN lathe_status lathep_resolve_outputs(const lathe_decode_desc *desc, int
 
 // Copies args with every default and stride filled in, and checks them. In *filled q_pe and
 // kpe_cache are never null if R > 0: joined tensors become a pair that shares strides. If R = 0
-// they are null. kv_scale, q_len (max_q_len with cu_q_lens), num_tokens and block_table_stride are
+// they are null. Scales, q_len (max_q_len with cu_q_lens), num_tokens and block_table_stride are
 // set.
 LATHEP_FN lathe_status lathep_decode_args_resolve(const lathe_decode_desc *desc,
                                                   lathe_backend backend, size_t workspace_size,

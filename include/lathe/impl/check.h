@@ -16,7 +16,7 @@ LATHEP_FN void lathep_decode_desc_defaults(const lathe_decode_desc *desc,
                                            lathe_decode_desc *filled) {
   *filled = *desc;
   if (filled->out_dtype == LATHE_DTYPE_NONE)
-    filled->out_dtype = filled->q_dtype;
+    filled->out_dtype = filled->q_dtype == LATHE_DTYPE_E4M3 ? LATHE_DTYPE_BF16 : filled->q_dtype;
   if (filled->max_q_len == 0)
     filled->max_q_len = 1;
   if (filled->mask == LATHE_MASK_CAUSAL && filled->max_seq_len > 0 &&
@@ -62,18 +62,26 @@ LATHEP_FN lathe_status lathep_check_dtypes(const lathe_decode_desc *desc) {
     status = lathep_check_dtype(of, "out_dtype", desc->out_dtype);
   if (status)
     return status;
-  if (!lathep_is_half(desc->q_dtype))
+  if (!lathep_is_half(desc->q_dtype) && desc->q_dtype != LATHE_DTYPE_E4M3)
     return lathep_refuse(LATHE_REASON_Q_DTYPE, "q_dtype", desc->q_dtype,
-                         "lathe_decode_desc.q_dtype is %s; queries are f16 or bf16",
+                         "lathe_decode_desc.q_dtype is %s; queries are f16, bf16 or e4m3",
                          lathe_dtype_string(desc->q_dtype));
+  if (desc->q_dtype == LATHE_DTYPE_E4M3 && desc->kv_dtype != LATHE_DTYPE_E4M3)
+    return lathep_refuse(
+        LATHE_REASON_Q_DTYPE, "q_dtype", desc->q_dtype,
+        "lathe_decode_desc.q_dtype is e4m3 with kv_dtype %s; give an e4m3 cache too, "
+        "or a query of %s",
+        lathe_dtype_string(desc->kv_dtype),
+        lathep_is_half(desc->kv_dtype) ? lathe_dtype_string(desc->kv_dtype) : "f16 or bf16");
   if (desc->kv_dtype != desc->q_dtype && desc->kv_dtype != LATHE_DTYPE_E4M3)
     return lathep_refuse(LATHE_REASON_KV_DTYPE, "kv_dtype", desc->kv_dtype,
                          "lathe_decode_desc.kv_dtype is %s with q_dtype %s; give %s or e4m3",
                          lathe_dtype_string(desc->kv_dtype), lathe_dtype_string(desc->q_dtype),
                          lathe_dtype_string(desc->q_dtype));
-  if (!lathep_is_half(desc->out_dtype))
+  if (!lathep_is_half(desc->out_dtype) && desc->out_dtype != LATHE_DTYPE_E4M3)
     return lathep_refuse(LATHE_REASON_OUT_DTYPE, "out_dtype", desc->out_dtype,
-                         "lathe_decode_desc.out_dtype is %s; outputs are f16 or bf16 (0: q_dtype)",
+                         "lathe_decode_desc.out_dtype is %s; outputs are f16, bf16 or e4m3 (0: "
+                         "q_dtype, bf16 for e4m3)",
                          lathe_dtype_string(desc->out_dtype));
   return LATHE_STATUS_OK;
 }

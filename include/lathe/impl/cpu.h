@@ -89,6 +89,14 @@ LATHEP_FN void lathep_cpu_load(lathe_dtype dtype, const void *tensor, int64_t fi
       out[d] = (double)lathep_e4m3_to_f32(bytes[d]);
 }
 
+LATHEP_FN void lathep_cpu_store(lathe_dtype dtype, void *tensor, int64_t at, double value) {
+  if (dtype == LATHE_DTYPE_E4M3)
+    ((uint8_t *)tensor)[at] = lathep_f64_to_e4m3(value);
+  else
+    ((uint16_t *)tensor)[at] =
+        dtype == LATHE_DTYPE_F16 ? lathep_f64_to_f16(value) : lathep_f64_to_bf16(value);
+}
+
 // Row j of request i: [L | R]. A page that does not exist is one of zeros.
 LATHEP_FN void lathep_cpu_load_kv(const lathe_decode_desc *desc, const lathe_decode_args *args,
                                   int64_t i, int64_t j, double *row) {
@@ -134,7 +142,7 @@ LATHEP_FN void lathep_cpu_add(double *__restrict sum, double factor, const doubl
 LATHEP_FN void lathep_cpu_attend(const lathep_cpu_worker *worker, lathep_cpu_row *row,
                                  const double *q, double *acc, int64_t first, int64_t end) {
   const lathe_decode_args *args = worker->job->args;
-  const double scale = worker->job->softmax_scale * (double)args->kv_scale;
+  const double scale = worker->job->softmax_scale * (double)args->kv_scale * (double)args->q_scale;
   const double cap = (double)worker->job->desc->logit_softcap;
   const int64_t padded = worker->job->padded;
   const int64_t l =
@@ -186,15 +194,13 @@ LATHEP_FN void lathep_cpu_finish(const lathep_cpu_worker *worker, const lathep_c
   const lathe_decode_args *args = worker->job->args;
   const double ln2 = 0.69314718055994530942;
   double value, sum = row->sum, lse = row->most;
-  uint16_t *out = (uint16_t *)args->out + row->token * args->out_token_stride +
-                  row->head * args->out_head_stride;
+  const int64_t at = row->token * args->out_token_stride + row->head * args->out_head_stride;
   int64_t d;
   if (desc->attention_sinks)
     sum += exp((double)args->sinks[row->head] - row->most);
   for (d = 0; d < desc->kv_lora_rank; d++) {
     value = row->visible > 0 ? acc[d] / sum * (double)args->kv_scale : 0;
-    out[d] =
-        desc->out_dtype == LATHE_DTYPE_F16 ? lathep_f64_to_f16(value) : lathep_f64_to_bf16(value);
+    lathep_cpu_store(desc->out_dtype, args->out, at + d, value / (double)args->out_scale);
   }
   if (!args->lse)
     return;

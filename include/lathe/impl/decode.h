@@ -128,8 +128,9 @@ LATHEP_FN void lathep_decode_params_fill(const lathe_decode_plan *plan,
     p->cap_log2 = (float)((double)desc->logit_softcap * 1.4426950408889634);
     p->cap_inverse = 1.0f / p->cap_log2;
   }
-  p->scale_log2 = (float)((double)args->softmax_scale * args->kv_scale * 1.4426950408889634);
-  p->out_scale = args->kv_scale;
+  p->scale_log2 =
+      (float)((double)args->softmax_scale * args->kv_scale * args->q_scale * 1.4426950408889634);
+  p->out_scale = args->kv_scale / args->out_scale;
   p->lse_scale = desc->lse_base == LATHE_LSE_BASE2 ? 1.0f : 0.69314718f;
 }
 

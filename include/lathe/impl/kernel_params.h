@@ -38,8 +38,8 @@ struct lathep_decode_params {
   int splits;                 // rows of the split table, at most 1024
   int split_blocks;           // requests are cut every so many blocks; 0: where it balances groups
   int split_parts;            // split_blocks > 0: the most parts of a request
-  float scale_log2;           // softmax_scale * kv_scale * log2(e)
-  float out_scale;            // kv_scale: what V is multiplied by
+  float scale_log2;           // softmax_scale * kv_scale * q_scale * log2(e)
+  float out_scale;            // kv_scale / out_scale: what V is multiplied by
   float lse_scale;            // ln(2) for a natural lse, 1 for base 2
   int window;                 // rows that a token sees at most, its own the last
   float cap_log2;             // logit_softcap * log2(e)

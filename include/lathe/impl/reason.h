@@ -16,11 +16,13 @@
     "give what the message names as the most, or less")                                            \
   X(NOT_A_MULTIPLE, UNSUPPORTED, "on CUDA a dim is no multiple of 16; or split_len is none of 64", \
     "give the next multiple; pad the rows of a dim with zeros")                                    \
-  X(Q_DTYPE, UNSUPPORTED, "q_dtype is neither f16 nor bf16", "give f16 or bf16")                   \
+  X(Q_DTYPE, UNSUPPORTED, "q_dtype is neither f16 nor bf16, nor e4m3 with an e4m3 cache",          \
+    "give f16 or bf16, or an e4m3 cache with an e4m3 query")                                       \
   X(KV_DTYPE, UNSUPPORTED, "kv_dtype is neither q_dtype nor e4m3", "give q_dtype, or e4m3")        \
   X(OUT_DTYPE, UNSUPPORTED,                                                                        \
-    "out_dtype is neither f16 nor bf16; of an append q_out_dtype is none that its cache allows",   \
-    "give f16, bf16 or 0; q_dtype or 0")                                                           \
+    "out_dtype is none of f16, bf16 and e4m3; of an append q_out_dtype is none that its cache "    \
+    "allows",                                                                                      \
+    "give f16, bf16, e4m3 or 0; q_dtype or 0")                                                     \
   X(TOO_MANY_ROWS, UNSUPPORTED, "num_heads x max_q_len is more than 2^30",                         \
     "give fewer heads or fewer tokens")                                                            \
   X(WINDOW_MASK, UNSUPPORTED, "sliding_window with LATHE_MASK_NONE",                               \

@@ -220,7 +220,10 @@ LATHEP_FN int lathep_hopper_refuse(const lathep_hopper_tile *tile, const lathe_d
   int l = desc->kv_lora_rank, r = desc->qk_rope_head_dim;
   if (lathep_hopper_refuse_option(desc, why, why_size))
     return 1;
-  if (desc->kv_dtype != desc->q_dtype)
+  if (desc->q_dtype == LATHE_DTYPE_E4M3 || desc->out_dtype == LATHE_DTYPE_E4M3)
+    lathep_print(why, why_size, "%s_dtype is e4m3, and it takes f16 and bf16",
+                 desc->q_dtype == LATHE_DTYPE_E4M3 ? "q" : "out");
+  else if (desc->kv_dtype != desc->q_dtype)
     lathep_print(why, why_size, "kv_dtype is %s, and it takes the query's, %s",
                  lathe_dtype_string(desc->kv_dtype), lathe_dtype_string(desc->q_dtype));
   else if (l % LATHEP_CHUNK || l < tile->least_l || l > LATHEP_HOPPER_MAX_L)
