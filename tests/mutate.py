@@ -683,6 +683,7 @@ def main():
     parser.add_argument("--build", metavar="DIR", help="with --gpu: only build them, into DIR")
     parser.add_argument("--run", metavar="DIR", help="with --gpu: only run what is in DIR")
     parser.add_argument("--only", metavar="TEXT", default="", help="mutants whose name has TEXT")
+    parser.add_argument("--sample", metavar="N", type=int, default=0, help="only N of them, spread over the list")
     parser.add_argument("--jobs", metavar="N", type=int, default=max(1, (os.cpu_count() or 1) // 4),
                         help="with --gpu: mutants run at a time")
     parser.add_argument("--check", action="store_true", help="only look whether substitutions match")
@@ -700,6 +701,8 @@ def main():
     mutants = [m for m in (KERNEL if arguments.gpu else HOST) if arguments.only in m.name]
     if not mutants:
         raise SystemExit(f"mutate.py: no mutant is named like {arguments.only!r}")
+    if 0 < arguments.sample < len(mutants):
+        mutants = [mutants[i * len(mutants) // arguments.sample] for i in range(arguments.sample)]
     for mutant in mutants:
         if not arguments.run:
             mutant.mutated(ROOT)
