@@ -266,7 +266,7 @@ def _sizes(where, family, table):
 
 
 def _options(where, family, words):
-    known = OP_OPTIONS[family.op] if family.arch == "sm80" else ""
+    known = OP_OPTIONS[family.op]
     for word in words:
         if word != "".join(letter for letter in known if letter in word):
             raise SchemaError(f"{where}: {family.name}: options = {word!r}; give letters of {known!r}, each once and in "

@@ -82,7 +82,6 @@ REFUSED = [
     ('an e4m3 output of Hopper\'s', with_family('out = "bf16"', 'out = "e4m3"', HOPPER), ('family 1', "out = 'e4m3'", 'bf16, f16')),
     ('unknown option', with_row('why', 'options = ["x"]\nwhy'), ('variant 1', "options = 'x'", 'wcsd')),
     ('options out of order', with_row('why', 'options = ["cw"]\nwhy'), ('variant 1', "options = 'cw'", 'in this order')),
-    ('an option of Hopper\'s', with_hopper('why', 'options = ["w"]\nwhy'), ('variant 1', 'decode_sm90a_bf16_bf16', "options = 'w'")),
     ('an option that merges do not have', toml(rows=(ROW, MERGE_ROW + 'options = ["w"]\n')), ('variant 2', "options = 'w'", "'s'")),
     ('no schedule kernel of a window', with_row('why', 'options = ["w"]\nwhy'), ('variant 1', "schedule_sm80 at tokens = 32", "options 'w'")),
     ('no merge kernel of sinks', with_row('why', 'options = ["", "s"]\nwhy'), ('variant 1', "merge_sm80_bf16 at l = 512", "options 's'")),

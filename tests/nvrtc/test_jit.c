@@ -130,6 +130,13 @@ ParameterizedTest(unsigned *set, jit, every_option, .timeout = 600) {
         compile(context, &other, architectures[a].arch, 0);
         lathep_variant_merge(desc.out_dtype, 512, variant.options, &other);
         compile(context, &other, architectures[a].arch, 0);
+        if (a == 0 && known(90) && kv == 0 && h < 2) {
+          desc.kv_dtype = desc.q_dtype;
+          cr_assert_eq(lathep_hopper_fit(h == 0 ? LATHEP_ARCH_SM90 : LATHEP_ARCH_SM90A, &desc,
+                                         232448, &variant, reason, sizeof reason),
+                       LATHE_STATUS_OK, "%s", reason);
+          compile(context, &variant, 90, 0);
+        }
       }
   lathe_context_destroy(context);
   test_end();

@@ -194,32 +194,10 @@ LATHEP_FN int lathep_hopper_page(const lathep_hopper_tile *tile, int page_size) 
   return tile->pages[i];
 }
 
-// Which option of the desc the family has not; 0: none.
-LATHEP_FN int lathep_hopper_refuse_option(const lathe_decode_desc *desc, char *why,
-                                          size_t why_size) {
-  if (desc->sliding_window)
-    lathep_print(why, why_size, "sliding_window is %d, and it has no window",
-                 (int)desc->sliding_window);
-  else if (desc->logit_softcap != 0.0f)
-    lathep_print(why, why_size, "logit_softcap is %g, and it has no soft-cap",
-                 (double)desc->logit_softcap);
-  else if (desc->attention_sinks)
-    lathep_print(why, why_size, "attention_sinks is %d, and it has no sinks",
-                 (int)desc->attention_sinks);
-  else if (desc->softmax_scale_on_device)
-    lathep_print(why, why_size, "softmax_scale_on_device is %d, and it takes the host's",
-                 (int)desc->softmax_scale_on_device);
-  else
-    return 0;
-  return 1;
-}
-
 // What the family cannot compute, whatever the device; 0: nothing.
 LATHEP_FN int lathep_hopper_refuse(const lathep_hopper_tile *tile, const lathe_decode_desc *desc,
                                    char *why, size_t why_size) {
   int l = desc->kv_lora_rank, r = desc->qk_rope_head_dim;
-  if (lathep_hopper_refuse_option(desc, why, why_size))
-    return 1;
   if (desc->q_dtype == LATHE_DTYPE_E4M3 || desc->out_dtype == LATHE_DTYPE_E4M3)
     lathep_print(why, why_size, "%s_dtype is e4m3, and it takes f16 and bf16",
                  desc->q_dtype == LATHE_DTYPE_E4M3 ? "q" : "out");
