@@ -158,14 +158,15 @@ static void run_size(lathe_context *const *contexts, int size, int variant, unsi
 
 static void run_options(unsigned options) {
   lathe_context *contexts[FAMILIES];
+  const int few = gpu_small() || gpu_on_cpu; // the CPU's options have tests of their own
   int size, variant, i;
   for (i = 0; i < FAMILIES; i++)
     contexts[i] = family_runs(&families[i]) ? family_context(&families[i]) : NULL;
-  if (!gpu_small())
+  if (!few)
     warm_cache((int)options * WARM_PROCESSES);
   for (size = 0; size < SIZES; size++)
     for (variant = 0; variant < VARIANTS; variant++)
-      if (!gpu_small() || variant == size % 4)
+      if (!few || variant == size % 4)
         run_size(contexts, size, variant, options);
   for (i = 0; i < FAMILIES; i++)
     lathe_context_destroy(contexts[i]);
