@@ -20,8 +20,9 @@ OPTIONAL_FIELDS = {"decode": ("pages", "options"), "merge": ("options",), "sched
 HALF = ("bf16", "f16")
 ROWS = (16, 32, 64)
 # Letters of options, in the order of their bits in LATHE_P_OPTIONS, and which of them an operation's kernels know.
-OPTIONS = "wcsd"
-OP_OPTIONS = {"decode": OPTIONS, "merge": "s", "schedule": "w", "append": "", "join": ""}
+OPTIONS = "wcsdi"
+OP_OPTIONS = {"decode": OPTIONS, "merge": "s", "schedule": "wi", "append": "", "join": ""}
+HOPPER_OPTIONS = "wcsd"  # of decode
 TOKENS = (16, 32, 64)
 
 
@@ -65,6 +66,11 @@ class Family:
     def math(self):
         """What the matrix products are of: an e4m3 query is exact in f16."""
         return "f16" if self.q == "e4m3" else self.q
+
+    @property
+    def options(self):
+        """The letters that its kernels know."""
+        return HOPPER_OPTIONS if self.arch in tiles.HOPPER else OP_OPTIONS[self.op]
 
     @property
     def kv_size(self):
@@ -266,7 +272,7 @@ def _sizes(where, family, table):
 
 
 def _options(where, family, words):
-    known = OP_OPTIONS[family.op]
+    known = family.options
     for word in words:
         if word != "".join(letter for letter in known if letter in word):
             raise SchemaError(f"{where}: {family.name}: options = {word!r}; give letters of {known!r}, each once and in "

@@ -152,6 +152,7 @@ typedef enum lathe_reason {
   LATHE_REASON_OUT_DTYPE,          /* out_dtype of a decode, q_out_dtype of an append */
   LATHE_REASON_TOO_MANY_ROWS,      /* num_heads x max_q_len */
   LATHE_REASON_WINDOW_MASK,        /* sliding_window with LATHE_MASK_NONE */
+  LATHE_REASON_SPARSE_WINDOW,      /* sparse_topk with a sliding_window */
   LATHE_REASON_SOFTCAP,            /* logit_softcap; value: its whole part */
   LATHE_REASON_SPLIT_BATCH,        /* max_batch with a split_len */
   LATHE_REASON_SPLIT_PARTS,        /* more partial results than a workspace can hold */
@@ -346,6 +347,8 @@ typedef struct lathe_decode_desc {
   int32_t attention_sinks;  /* nonzero: runs give args.sinks. 0: none */
   int32_t softmax_scale_on_device; /* nonzero: runs give args.softmax_scale_at, and their softmax_scale
                                is not read. 0: the other way round */
+  int32_t sparse_topk;      /* entries of a token's list of cache rows, which it sees and no others: see
+                               args.sparse_indices. 0: no lists. Not with sliding_window */
 } lathe_decode_desc;
 
 typedef struct lathe_decode_plan lathe_decode_plan;
@@ -416,6 +419,16 @@ typedef struct lathe_decode_args {
   float out_scale;             /* E4M3 output: the same; what is stored is rounded once to nearest even and
                                   saturates at 448. 0: 1 */
 
+  const int32_t *sparse_indices; /* with desc.sparse_topk: int32 [tokens, sparse_topk], the rows that a token sees, all
+                                  of its heads: row s of page p is p * page_size + s, whoever's it is. In
+                                  any order; negative entries are passed over, as are those past num_pages;
+                                  a row named twice counts twice. desc.mask has no say: leave out what a
+                                  token must not see. Else null. Every token up to num_tokens has a list;
+                                  block_tables, seq_lens and cu_q_lens are not read */
+  int64_t sparse_token_stride; /* 0: sparse_topk */
+  const int32_t *sparse_lens;  /* null: sparse_topk of each; or int32 [tokens]: entries of the lists that are
+                                  read, clamped to [0, sparse_topk]; 0 for a token that is padding */
+
   const float *sinks;          /* with desc.attention_sinks: fp32 [H], the logit of a head's sink, neither scaled
                                   nor capped; -inf: the head has none. Else null */
 
@@ -483,7 +496,8 @@ LATHE_API lathe_status lathe_decode_validate(lathe_decode_plan *plan,
        z_j = softmax_scale * (q . k_j)      k_j the whole row j, visible rows by desc.mask
        out = sum_j softmax(z)_j * v_j       v_j the first L elements of row j
    (DeepSeek-V2, arXiv 2405.04434, section 2.1, in the absorbed form). With desc.sliding_window W token t
-   of S sees of those rows the last W, which end at its own position K - S + t. With desc.logit_softcap c
+   of S sees of those rows the last W, which end at its own position K - S + t; with
+   desc.sparse_topk it sees instead what its list names (DeepSeek-V3.2-Exp, section 2.1). With desc.logit_softcap c
    each z_j is then replaced by c * tanh(z_j / c) (Gemma 2, arXiv 2408.00118, section 2), lse's too. With
    desc.attention_sinks a head's sink s adds exp(s) to the denominator of the softmax and nothing to out and
    lse, so that out is what it is without, times exp(lse) / (exp(lse) + exp(s)). Results that are joined by
@@ -518,7 +532,7 @@ LATHE_API lathe_status lathe_decode_run(lathe_decode_plan *plan, const lathe_dec
    which request. Every run otherwise derives it, which takes each about 2 us. Enqueues one small kernel on
    `stream`, before the runs, which then set args.scheduled; their results are the same bits as without.
    Of args it reads batch, q_len, cu_q_lens, num_tokens, seq_lens, block_table_stride, workspace,
-   workspace_size and programmatic_launch, and these but the last must be the same in the runs, the lengths'
+   workspace_size and programmatic_launch, with desc.sparse_topk sparse_lens for cu_q_lens and seq_lens, and these but the last must be the same in the runs, the lengths'
    values included; the rest may be zero. The schedule lies in the workspace, where the plan's runs leave
    it alone, and is good until a length changes: make it again in each step, first in the step's graph if
    there is one. Another plan's run or schedule in the same workspace destroys it. A run that is told of a

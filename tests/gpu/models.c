@@ -4,6 +4,7 @@
 // model's softmax scale, one new token and two, against the CPU backend. An option that a model
 // needs and Lathe does not have is left out.
 #include "device.h"
+#include "lists.h"
 #include "oracle.h"
 
 #include "../ref/models.h"
@@ -17,6 +18,22 @@ static const lathe_device_desc *device_told_of(const lathe_context *context,
   told->compute_minor = info.compute_minor;
   told->shared_memory_per_block = info.shared_memory_per_block;
   return info.backend == LATHE_BACKEND_CPU ? NULL : told;
+}
+
+// The same rows by lists.
+static void run_picked(lathe_context *context, device_problem *device, problem *p) {
+  lists l;
+  lathe_decode_plan *plan;
+  lists_make(&l, p, 1);
+  plan = make_plan(context, &l.desc);
+  if (plan) {
+    device_upload(device, p, lathe_decode_workspace_size(plan));
+    lists_args(&l, p, &device->args);
+    if (device_run(device, p, plan, 0xff) == 0)
+      oracle_check(p);
+  }
+  lathe_decode_plan_destroy(plan);
+  lists_free(&l);
 }
 
 static void run_model(lathe_context *context, device_problem *device, const lathe_model *model,
@@ -55,6 +72,8 @@ static void run_model(lathe_context *context, device_problem *device, const lath
     if (device_run(device, &p, plan, 0xff) == 0)
       oracle_check(&p);
   }
+  if (model->sparse_topk)
+    run_picked(context, device, &p);
   if (gpu_failures > failures)
     fprintf(stderr, "# that was %s over %d ranks\n", model->name, ranks);
   lathe_decode_plan_destroy(plan);

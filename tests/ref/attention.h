@@ -24,14 +24,18 @@ static inline double ref_dot(const double *a, const double *b, int64_t n) {
          ((lanes[2] + lanes[6]) + (lanes[3] + lanes[7]));
 }
 
-/* Row j of request i as real values: [L] latent, then [R] rope. */
+/* Row j of request i, or of the whole cache in a plan with lists, as real values: [L] latent, then [R]
+   rope. */
 static inline void ref_read_kv(const lathe_decode_desc *desc, const lathe_decode_args *args,
                                int32_t i, int64_t j, double *row) {
+  int listed = desc->sparse_topk > 0, two = args->kpe_cache && desc->qk_rope_head_dim;
   double scale = args->kv_scale > 0 ? (double)args->kv_scale : 1;
   int64_t l = desc->kv_lora_rank, r = desc->qk_rope_head_dim;
-  int64_t at = ref_cache_row(desc, args, i, j, 0);
-  int64_t at_pe = args->kpe_cache && r ? ref_cache_row(desc, args, i, j, 1) : at + l;
-  const void *pe = args->kpe_cache && r ? args->kpe_cache : args->kv_cache;
+  int64_t at = listed ? ref_listed_row(desc, args, j, 0) : ref_cache_row(desc, args, i, j, 0);
+  int64_t at_pe = !two     ? at + l
+                  : listed ? ref_listed_row(desc, args, j, 1)
+                           : ref_cache_row(desc, args, i, j, 1);
+  const void *pe = two ? args->kpe_cache : args->kv_cache;
   for (int64_t d = 0; d < l + r; d++)
     row[d] = at < 0  ? 0
              : d < l ? scale * ref_load(desc->kv_dtype, args->kv_cache, at + d)
@@ -87,33 +91,58 @@ static inline double ref_lse_in_base(const lathe_decode_desc *desc, double natur
   return desc->lse_base == LATHE_LSE_BASE2 ? natural / log(2.0) : natural;
 }
 
+/* The rows that new token t of request i sees, in memory that the caller frees: positions, or in a
+   plan with lists rows of the whole cache. */
+static inline int64_t *ref_rows(const lathe_decode_desc *desc, const lathe_decode_args *args,
+                                int32_t i, int32_t t, int64_t *count) {
+  int32_t first, q_len, kv_len;
+  ref_request(desc, args, i, &first, &q_len, &kv_len);
+  int32_t seen = ref_visible(desc, t, q_len, kv_len), from = ref_first(desc, seen);
+  if (desc->sparse_topk) {
+    from = 0;
+    seen = args->sparse_lens ? ref_clamp_(args->sparse_lens[first + t], 0, desc->sparse_topk)
+                             : desc->sparse_topk;
+  }
+  int64_t *rows = (int64_t *)ref_alloc(8 * (size_t)(seen + 1));
+  int64_t stride = args->sparse_token_stride ? args->sparse_token_stride : desc->sparse_topk;
+  *count = 0;
+  for (int32_t k = from; k < seen; k++) {
+    int64_t row = desc->sparse_topk ? args->sparse_indices[(first + t) * stride + k] : k;
+    int past = desc->sparse_topk && args->num_pages > 0 && row / desc->page_size >= args->num_pages;
+    if (row >= 0 && !past)
+      rows[(*count)++] = row;
+  }
+  return rows;
+}
+
 /* out [L], as it is stored, and lse of new token t of request i */
 static inline void ref_attend(const lathe_decode_desc *desc, const lathe_decode_args *args,
                               int32_t i, int32_t t, int32_t head, double *out, double *lse) {
   int64_t l = desc->kv_lora_rank, d = l + desc->qk_rope_head_dim;
   int32_t first, q_len, kv_len;
   ref_request(desc, args, i, &first, &q_len, &kv_len);
-  int64_t count = ref_visible(desc, t, q_len, kv_len), start = ref_first(desc, (int32_t)count);
+  int64_t count, *rows = ref_rows(desc, args, i, t, &count);
   double *q = (double *)ref_alloc(8 * (size_t)d), *row = (double *)ref_alloc(8 * (size_t)d);
   double *weights = (double *)ref_alloc(8 * (size_t)count), left;
   ref_read_q(desc, args, (int64_t)first + t, head, q);
-  for (int64_t j = start; j < count; j++) {
-    ref_read_kv(desc, args, i, j, row);
+  for (int64_t j = 0; j < count; j++) {
+    ref_read_kv(desc, args, i, rows[j], row);
     weights[j] = ref_cap(desc, ref_scale(desc, args) * ref_dot(q, row, d));
   }
-  *lse = ref_softmax(weights, start, count);
+  *lse = ref_softmax(weights, 0, count);
   left = ref_sink(desc, args, head, *lse);
   *lse = ref_lse_in_base(desc, *lse);
   for (int64_t e = 0; e < l; e++)
     out[e] = 0;
-  for (int64_t j = start; j < count; j++) {
-    ref_read_kv(desc, args, i, j, row);
+  for (int64_t j = 0; j < count; j++) {
+    ref_read_kv(desc, args, i, rows[j], row);
     for (int64_t e = 0; e < l; e++)
       out[e] += left * weights[j] * row[e];
   }
   for (int64_t e = 0; args->out_scale > 0 && e < l; e++)
     out[e] /= (double)args->out_scale;
   free(weights);
+  free(rows);
   free(row);
   free(q);
 }

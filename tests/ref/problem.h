@@ -126,6 +126,13 @@ static inline int64_t ref_cache_row(const lathe_decode_desc *desc, const lathe_d
          j % desc->page_size * (part ? args->kpe_row_stride : args->kv_row_stride);
 }
 
+/* The same of row `at` of the whole cache, as lists of rows count. */
+static inline int64_t ref_listed_row(const lathe_decode_desc *desc, const lathe_decode_args *args,
+                                     int64_t at, int part) {
+  return at / desc->page_size * (part ? args->kpe_page_stride : args->kv_page_stride) +
+         at % desc->page_size * (part ? args->kpe_row_stride : args->kv_row_stride);
+}
+
 static inline void ref_problem_lengths_(ref_problem *problem, const ref_options *options,
                                         ref_random *random) {
   lathe_decode_args *args = &problem->args;

@@ -214,6 +214,46 @@ Test(cpu_hand, softmax_scale_in_memory_counts_alone) {
   tiny_expect(&t, 0, 0.75, 5, log(4.0));
 }
 
+Test(cpu_hand, lists_of_rows) {
+  tiny t;
+  /* row s of page p is 2 p + s: rows 0 to 2 of the request are 4, 5 and 2, and 6 is past the cache */
+  const int32_t lists[3][5] = {{-1, 4, 6, INT32_MIN}, {5, INT32_MAX, 4, -1}, {2, 5, 4, 3}};
+  const int32_t lens[3] = {4, 9, 2};
+  tiny_make(&t);
+  t.desc.sparse_topk = 4;
+  t.args.sparse_indices = &lists[0][0];
+  t.args.sparse_token_stride = 5;
+  t.args.sparse_lens = lens;
+  t.args.q_len = 3;
+  t.args.block_tables = t.args.seq_lens = NULL;
+  cpu_run(&t.desc, &t.args);
+  tiny_expect(&t, 0, 0, 8, 0);
+  tiny_expect(&t, 1, 0.75, 5, log(4.0)); /* masks have no say: its last row is the request's second */
+  tiny_expect(&t, 2, 1, 3, log(6.0));
+  t.args.sparse_lens = NULL;
+  t.args.num_tokens = 2;
+  t.args.q_len = 2;
+  cpu_run(&t.desc, &t.args);
+  tiny_expect(&t, 1, 0.75, 5, log(4.0));
+}
+
+Test(cpu_hand, empty_lists_give_zero_and_minus_infinity) {
+  tiny t;
+  const int32_t lists[3][2] = {{-1, -1}, {4, 5}, {7, 6}}, lens[3] = {2, 0, 2};
+  float sink = 3;
+  int i;
+  tiny_make(&t);
+  t.desc.sparse_topk = 2;
+  t.desc.attention_sinks = 1;
+  t.args.sinks = &sink;
+  t.args.sparse_indices = &lists[0][0];
+  t.args.sparse_lens = lens;
+  t.args.q_len = 3;
+  cpu_run(&t.desc, &t.args);
+  for (i = 0; i < 3; i++)
+    tiny_expect(&t, i, 0, 0, -INFINITY);
+}
+
 Test(cpu_hand, no_rows_give_zero_and_minus_infinity) {
   tiny t;
   tiny_make(&t);

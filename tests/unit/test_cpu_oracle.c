@@ -177,6 +177,47 @@ Test(cpu_oracle, e4m3_queries_and_outputs) {
   }
 }
 
+/* Rows of any request, and entries that name none. */
+static void draw_lists(const ref_problem *problem, int32_t *lists, int count, ref_random *random) {
+  const lathe_decode_args *args = &problem->args;
+  const int32_t page_size = problem->desc.page_size;
+  for (int k = 0; k < count; k++) {
+    int32_t i = (int32_t)ref_below(random, args->batch), length = args->seq_lens[i], j;
+    if (k % 5 == 2 || length == 0) {
+      lists[k] = k % 2 ? -1 : (int32_t)(args->num_pages * page_size) + k;
+      continue;
+    }
+    j = (int32_t)ref_below(random, length);
+    lists[k] = args->block_tables[i * args->block_table_stride + j / page_size] * page_size + j % page_size;
+  }
+}
+
+Test(cpu_oracle, lists_of_rows) {
+  enum { TOPK = 37, STRIDE = 41, TOKENS = 64 };
+  static int32_t lists[TOKENS * STRIDE], lens[TOKENS];
+  ref_random random = {3};
+  ref_problem problem;
+  ref_options options = cpu_options();
+  options.desc.max_q_len = 3;
+  options.desc.sparse_topk = TOPK;
+  for (int i = 0; i < 4; i++) {
+    options.split_kv = options.split_q = i & 1;
+    ref_problem_make(&problem, &options);
+    cr_assert(problem.args.num_tokens <= TOKENS && problem.args.num_pages > 0);
+    draw_lists(&problem, lists, TOKENS * STRIDE, &random);
+    for (int k = 0; k < TOKENS; k++)
+      lens[k] = ref_between(&random, -1, TOPK + 1);
+    problem.args.sparse_indices = lists;
+    problem.args.sparse_token_stride = STRIDE;
+    problem.args.sparse_lens = i & 2 ? lens : NULL;
+    cpu_run(&problem.desc, &problem.args);
+    cpu_expect(&problem);
+    ref_problem_free(&problem);
+    options.desc.logit_softcap = 3;
+    options.desc.kv_dtype = LATHE_DTYPE_E4M3;
+  }
+}
+
 Test(cpu_oracle, fewer_new_tokens_than_planned) {
   ref_options options = cpu_options();
   options.desc.max_q_len = 5;

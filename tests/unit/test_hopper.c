@@ -280,6 +280,11 @@ Test(dispatch, options) {
   expect_taken(&desc, "decode_sm90_bf16_bf16_sd_l512r64_m16t64s8p16");
   desc.attention_sinks = 0;
   desc.softmax_scale_on_device = 0;
+  desc.sparse_topk = 2048;
+  expect_taken(&desc, "decode_sm80_bf16_bf16_i_l512r64_m16t32s2x2");
+  expect_line("decode_sm90_bf16_bf16: passed over: sparse_topk is 2048, and it reads no lists of "
+              "rows\n");
+  desc.sparse_topk = 0;
   desc.out_dtype = LATHE_DTYPE_E4M3;
   expect_taken(&desc, "decode_sm80_bf16_bf16_oe4m3_l512r64_m16t32s2x2");
   expect_line("decode_sm90_bf16_bf16_oe4m3: passed over: out_dtype is e4m3, and it takes f16 and "

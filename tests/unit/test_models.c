@@ -81,7 +81,7 @@ Test(models, columns) {
   cr_expect(m->num_heads == 64 && m->kv_lora_rank == 512 && m->qk_rope_head_dim == 0);
   cr_expect(m->rope_in_latent == 64 && m->pairing == LATHE_MODEL_PAIRING_UNKNOWN);
   cr_expect(m->sliding_window == 128 && m->attention_sinks == 1 && m->logit_softcap == 0);
-  cr_expect_str_eq(m->missing, "sparse_topk");
+  cr_expect(m->sparse_topk == 512 && m->missing[0] == '\0');
   m = model_find("glm-4.7-flash");
   cr_assert(m);
   cr_expect(m->num_heads == 20 && m->qk_nope_head_dim == 192 && m->v_head_dim == 256);

@@ -107,9 +107,15 @@ LATHEP_FN lathe_status lathep_check_unused(const lathe_decode_args *args) {
 }
 
 // What a schedule is made of, besides counts and the shape of the block tables.
-LATHEP_FN lathe_status lathep_check_lengths(const lathe_decode_args *args) {
+LATHEP_FN lathe_status lathep_check_lengths(const lathe_decode_desc *desc,
+                                            const lathe_decode_args *args) {
   const int align = (int)sizeof(int32_t);
-  lathe_status status =
+  lathe_status status;
+  if (desc->sparse_topk)
+    return !args->sparse_lens ? LATHE_STATUS_OK
+                              : lathep_check_pointer(LATHEP_DECODE_ARGS, "sparse_lens",
+                                                     args->sparse_lens, align, "int32 [tokens]");
+  status =
       lathep_check_pointer(LATHEP_DECODE_ARGS, "seq_lens", args->seq_lens, align, "int32 [batch]");
   if (!status && args->cu_q_lens)
     status = lathep_check_pointer(LATHEP_DECODE_ARGS, "cu_q_lens", args->cu_q_lens, align,
@@ -196,6 +202,39 @@ LATHEP_FN lathe_status lathep_check_option_args(const lathe_decode_desc *desc,
   return status;
 }
 
+// Lists of rows, in a plan that has them.
+LATHEP_FN lathe_status lathep_check_lists(const lathe_decode_desc *desc, lathe_decode_args *args) {
+  int64_t bytes;
+  lathe_status status =
+      lathep_check_option("sparse_indices", args->sparse_indices, desc->sparse_topk, "sparse_topk",
+                          "int32 [tokens, sparse_topk], or have a plan without sparse_topk");
+  if (!status && !desc->sparse_topk)
+    status = lathep_check_option("sparse_lens", args->sparse_lens, 0, "sparse_topk", "");
+  if (status || !desc->sparse_topk)
+    return status;
+  if (args->sparse_token_stride == 0)
+    args->sparse_token_stride = desc->sparse_topk;
+  if (args->sparse_token_stride < desc->sparse_topk ||
+      lathep_mul_overflow(args->sparse_token_stride, (int64_t)args->num_tokens * 4, &bytes))
+    return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
+                       "lathe_decode_args.sparse_token_stride is %lld; give the entries of a row, "
+                       "%d or more, or 0 for packed",
+                       (long long)args->sparse_token_stride, (int)desc->sparse_topk);
+  return LATHE_STATUS_OK;
+}
+
+// What a run works on, as lathep_desc_of_run: its requests are tokens, their tables lists of rows.
+LATHEP_FN void lathep_args_of_run(const lathe_decode_desc *desc, lathe_decode_args *args) {
+  if (!desc->sparse_topk)
+    return;
+  args->batch = args->num_tokens;
+  args->q_len = 1;
+  args->cu_q_lens = NULL;
+  args->seq_lens = args->sparse_lens;
+  args->block_tables = args->sparse_indices;
+  args->block_table_stride = args->sparse_token_stride;
+}
+
 LATHEP_FN lathe_status lathep_check_workspace(size_t size, const lathe_decode_args *args) {
   const struct {
     const char *name;
@@ -209,6 +248,8 @@ LATHEP_FN lathe_status lathep_check_workspace(size_t size, const lathe_decode_ar
       {"seq_lens", args->seq_lens},
       {"cu_q_lens", args->cu_q_lens},
       {"softmax_scale_at", args->softmax_scale_at},
+      {"sparse_indices", args->sparse_indices},
+      {"sparse_lens", args->sparse_lens},
       {"sinks", args->sinks},
       {"out", args->out},
       {"lse", args->lse},
@@ -304,7 +345,7 @@ LATHEP_FN lathe_status lathep_resolve_outputs(const lathe_decode_desc *desc, int
 // Copies args with every default and stride filled in, and checks them. In *filled q_pe and
 // kpe_cache are never null if R > 0: joined tensors become a pair that shares strides. If R = 0
 // they are null. Scales, q_len (max_q_len with cu_q_lens), num_tokens and block_table_stride are
-// set.
+// set. With lists of rows *filled is what lathep_args_of_run says.
 LATHEP_FN lathe_status lathep_decode_args_resolve(const lathe_decode_desc *desc,
                                                   lathe_backend backend, size_t workspace_size,
                                                   const lathe_decode_args *args,
@@ -327,11 +368,13 @@ LATHEP_FN lathe_status lathep_decode_args_resolve(const lathe_decode_desc *desc,
     status = lathep_check_outputs(filled);
   if (!status)
     status = lathep_resolve_query(desc, cuda, filled);
-  if (!status)
+  if (!status && !desc->sparse_topk)
     status = lathep_check_pointer(LATHEP_DECODE_ARGS, "block_tables", filled->block_tables,
                                   (int)sizeof(int32_t), "int32 [batch, block_table_stride]");
   if (!status)
-    status = lathep_check_lengths(filled);
+    status = lathep_check_lists(desc, filled);
+  if (!status)
+    status = lathep_check_lengths(desc, filled);
   if (!status)
     status = lathep_check_tables(LATHEP_DECODE_ARGS, desc, filled);
   if (!status)
@@ -342,5 +385,8 @@ LATHEP_FN lathe_status lathep_decode_args_resolve(const lathe_decode_desc *desc,
     status = lathep_check_option_args(desc, filled);
   if (!status)
     status = lathep_resolve_outputs(desc, cuda, filled);
-  return status ? status : lathep_check_workspace(workspace_size, filled);
+  if (!status)
+    status = lathep_check_workspace(workspace_size, filled);
+  lathep_args_of_run(desc, filled);
+  return status;
 }

@@ -24,6 +24,18 @@ LATHEP_FN void lathep_decode_desc_defaults(const lathe_decode_desc *desc,
     filled->sliding_window = 0; // hides nothing
 }
 
+// What a run works on. With lists of rows each new token is a request of its own, and its list the
+// cache that it sees.
+LATHEP_FN void lathep_desc_of_run(const lathe_decode_desc *desc, lathe_decode_desc *run) {
+  *run = *desc;
+  if (!desc->sparse_topk)
+    return;
+  run->max_batch = desc->max_batch * desc->max_q_len;
+  run->max_q_len = 1;
+  run->max_seq_len = desc->sparse_topk;
+  run->mask = LATHE_MASK_NONE;
+}
+
 LATHEP_FN lathe_status lathep_check_size(const char *of, const char *field, int32_t value,
                                          int32_t least, int32_t most, const char *what) {
   if (value < least)
@@ -116,6 +128,16 @@ LATHEP_FN lathe_status lathep_check_options(const lathe_decode_desc *desc) {
                          "lathe_decode_desc.sliding_window is %d with LATHE_MASK_NONE; give "
                          "LATHE_MASK_CAUSAL, since a window ends at the token's own position, or 0",
                          (int)desc->sliding_window);
+  if (desc->sparse_topk && desc->sliding_window)
+    return lathep_refuse(LATHE_REASON_SPARSE_WINDOW, "sparse_topk", desc->sparse_topk,
+                         "lathe_decode_desc.sparse_topk is %d with a sliding_window of %d; give a "
+                         "sliding_window of 0 and lists of what the window has",
+                         (int)desc->sparse_topk, (int)desc->sliding_window);
+  if (desc->sparse_topk && (int64_t)desc->max_batch * desc->max_q_len > LATHEP_MAX_ROWS)
+    return lathep_refuse(LATHE_REASON_TOO_MANY_ROWS, "max_batch", desc->max_batch,
+                         "lathe_decode_desc.max_batch x max_q_len is %d x %d with sparse_topk; "
+                         "their product may be %d at most",
+                         (int)desc->max_batch, (int)desc->max_q_len, (int)LATHEP_MAX_ROWS);
   if (cap != 0.0f && !(cap >= 1e-30f && cap <= 1e30f))
     return lathep_refuse(
         LATHE_REASON_SOFTCAP, "logit_softcap", cap >= -1e18f && cap <= 1e18f ? (int64_t)cap : 0,
@@ -160,6 +182,7 @@ LATHEP_FN lathe_status lathep_check_enabled(const char *of, const lathe_context 
 LATHEP_FN lathe_status lathep_decode_desc_check(const lathe_decode_desc *desc,
                                                 lathe_backend backend) {
   const char *of = LATHEP_DECODE_DESC;
+  lathe_decode_desc run;
   const int32_t most = INT32_MAX;
   lathe_status status =
       lathep_check_size(of, "num_heads", desc->num_heads, 1, most, "the query heads on this rank");
@@ -193,6 +216,9 @@ LATHEP_FN lathe_status lathep_decode_desc_check(const lathe_decode_desc *desc,
     status = lathep_check_size(of, "sliding_window", desc->sliding_window, 0, most,
                                "the positions that a token sees, its own included (0: all)");
   if (!status)
+    status = lathep_check_size(of, "sparse_topk", desc->sparse_topk, 0, LATHEP_MAX_ROWS,
+                               "the entries of a token's list of rows (0: no lists)");
+  if (!status)
     status = lathep_check_dtypes(desc);
   if (status)
     return status;
@@ -213,12 +239,14 @@ LATHEP_FN lathe_status lathep_decode_desc_check(const lathe_decode_desc *desc,
                          (int)desc->num_heads, (int)desc->max_q_len, (int)LATHEP_MAX_ROWS);
   if (backend == LATHE_BACKEND_CPU)
     return LATHE_STATUS_OK;
-  if (desc->split_len && desc->max_batch > LATHEP_MAX_SPLITS)
-    return lathep_refuse(
-        LATHE_REASON_SPLIT_BATCH, "max_batch", desc->max_batch,
-        "lathe_decode_desc.max_batch is %d with a split_len of %d; give %d requests "
-        "at most, or a split_len of 0",
-        (int)desc->max_batch, (int)desc->split_len, (int)LATHEP_MAX_SPLITS);
+  lathep_desc_of_run(desc, &run);
+  if (desc->split_len && run.max_batch > LATHEP_MAX_SPLITS)
+    return lathep_refuse(LATHE_REASON_SPLIT_BATCH, "max_batch", desc->max_batch,
+                         "lathe_decode_desc.max_batch%s is %d with a split_len of %d; give %d %s "
+                         "at most, or a split_len of 0",
+                         desc->sparse_topk ? " x max_q_len" : "", (int)run.max_batch,
+                         (int)desc->split_len, (int)LATHEP_MAX_SPLITS,
+                         desc->sparse_topk ? "tokens" : "requests");
   status = lathep_check_dim(of, "kv_lora_rank", desc->kv_lora_rank);
   return status ? status : lathep_check_dim(of, "qk_rope_head_dim", desc->qk_rope_head_dim);
 }

@@ -66,6 +66,10 @@ LATHEP_FN lathep_cpu_request lathep_cpu_request_of(const lathe_decode_desc *desc
                                                    const lathe_decode_args *args, int64_t i) {
   lathep_cpu_request request = lathep_cpu_tokens_of(desc, args, i);
   int64_t limit = desc->max_seq_len;
+  if (desc->sparse_topk) {
+    request.kv_len = args->seq_lens ? lathep_clamp(args->seq_lens[i], 0, limit) : limit;
+    return request;
+  }
   if (args->block_table_stride < lathep_ceil_div(desc->max_seq_len, desc->page_size))
     limit = args->block_table_stride * desc->page_size;
   request.kv_len = lathep_clamp(args->seq_lens[i], 0, limit);
@@ -97,22 +101,28 @@ LATHEP_FN void lathep_cpu_store(lathe_dtype dtype, void *tensor, int64_t at, dou
         dtype == LATHE_DTYPE_F16 ? lathep_f64_to_f16(value) : lathep_f64_to_bf16(value);
 }
 
-// Row j of request i: [L | R]. A page that does not exist is one of zeros.
-LATHEP_FN void lathep_cpu_load_kv(const lathe_decode_desc *desc, const lathe_decode_args *args,
-                                  int64_t i, int64_t j, double *row) {
-  const int64_t page = args->block_tables[i * args->block_table_stride + j / desc->page_size];
-  const int64_t slot = j % desc->page_size, l = desc->kv_lora_rank, r = desc->qk_rope_head_dim;
+// Row j of request i: [L | R]. A page that does not exist is one of zeros. 0: it is an entry of a
+// list that names no row.
+LATHEP_FN int lathep_cpu_load_kv(const lathe_decode_desc *desc, const lathe_decode_args *args,
+                                 int64_t i, int64_t j, double *row) {
+  const int32_t *table = args->block_tables + i * args->block_table_stride;
+  const int64_t at = desc->sparse_topk ? table[j] : j, l = desc->kv_lora_rank;
+  const int64_t page = desc->sparse_topk ? at / desc->page_size : table[j / desc->page_size];
+  const int64_t slot = at % desc->page_size, r = desc->qk_rope_head_dim;
   int64_t d;
+  if (desc->sparse_topk && (at < 0 || (args->num_pages > 0 && page >= args->num_pages)))
+    return 0;
   if (page < 0 || (args->num_pages > 0 && page >= args->num_pages)) {
     for (d = 0; d < l + r; d++)
       row[d] = 0;
-    return;
+    return 1;
   }
   lathep_cpu_load(desc->kv_dtype, args->kv_cache,
                   page * args->kv_page_stride + slot * args->kv_row_stride, l, row);
   if (r > 0)
     lathep_cpu_load(desc->kv_dtype, args->kpe_cache,
                     page * args->kpe_page_stride + slot * args->kpe_row_stride, r, row + l);
+  return 1;
 }
 
 // In lanes, since a compiler may not reorder a sum by itself. n is a multiple of the lanes.
@@ -217,7 +227,7 @@ LATHEP_FN void lathep_cpu_block(const lathep_cpu_worker *worker, int64_t i, int6
   const int64_t padded = worker->job->padded, first = block * LATHEP_CPU_ROWS;
   const int64_t count = lathep_clamp(request.q_len * desc->num_heads - first, 0, LATHEP_CPU_ROWS);
   lathep_cpu_row rows[LATHEP_CPU_ROWS];
-  int64_t n, j, rows_here, t, least_first = request.kv_len, most_visible = 0;
+  int64_t n, j, rows_here, t, least_first = request.kv_len, most_visible = 0, listed = 0;
   for (n = 0; n < count; n++) {
     t = (first + n) / desc->num_heads;
     rows[n].token = request.first_token + t;
@@ -236,15 +246,21 @@ LATHEP_FN void lathep_cpu_block(const lathep_cpu_worker *worker, int64_t i, int6
   }
   for (j = least_first; j < most_visible; j += LATHEP_CPU_TOKENS) {
     rows_here = lathep_clamp(most_visible - j, 0, LATHEP_CPU_TOKENS);
-    for (n = 0; n < rows_here; n++)
-      lathep_cpu_load_kv(desc, args, i, j + n, worker->kv + n * padded);
+    for (n = 0, t = 0; n < rows_here; n++)
+      t += lathep_cpu_load_kv(desc, args, i, j + n, worker->kv + t * padded);
+    listed += t;
+    if (desc->sparse_topk) // of one token, which sees what was there
+      rows_here = t;
     for (n = 0; n < count; n++)
       lathep_cpu_attend(worker, &rows[n], worker->q + n * padded, worker->acc + n * padded,
                         lathep_clamp(rows[n].first - j, 0, rows_here),
                         lathep_clamp(rows[n].visible - j, 0, rows_here));
   }
-  for (n = 0; n < count; n++)
+  for (n = 0; n < count; n++) {
+    if (desc->sparse_topk)
+      rows[n].visible = listed;
     lathep_cpu_finish(worker, &rows[n], worker->acc + n * padded);
+  }
 }
 
 LATHEP_FN void *lathep_cpu_work(void *data) {

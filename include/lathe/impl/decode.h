@@ -55,7 +55,8 @@ LATHEP_FN int lathep_page_shift(int32_t page_size) {
 
 // The most rows of a request that the args can address.
 LATHEP_FN int32_t lathep_seq_limit(const lathe_decode_desc *desc, const lathe_decode_args *args) {
-  if (args->block_table_stride >= lathep_ceil_div(desc->max_seq_len, desc->page_size))
+  if (desc->sparse_topk ||
+      args->block_table_stride >= lathep_ceil_div(desc->max_seq_len, desc->page_size))
     return desc->max_seq_len;
   return (int32_t)(args->block_table_stride * desc->page_size);
 }

@@ -5,7 +5,8 @@
 
 struct lathe_decode_plan {
   lathe_context *context;
-  lathe_decode_desc desc; // defaults filled
+  lathe_decode_desc asked; // defaults filled
+  lathe_decode_desc desc;  // of what a run works on: lathep_desc_of_run
   lathep_choice choice;
   const lathep_kernel *kernel, *merge, *schedule; // the context's; null on the CPU backend; merge
                                                   // also if not launched
@@ -91,7 +92,8 @@ LATHE_API lathe_status lathe_decode_plan_create(lathe_context *context,
   made = (lathe_decode_plan *)lathep_alloc(&context->allocator, sizeof *made);
   if (made) {
     made->context = context;
-    made->desc = filled;
+    made->asked = filled;
+    lathep_desc_of_run(&filled, &made->desc);
     made->choice = choice;
     made->candidates = (char *)lathep_alloc(&context->allocator, list.length + 1);
   }

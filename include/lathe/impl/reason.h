@@ -23,13 +23,17 @@
     "out_dtype is none of f16, bf16 and e4m3; of an append q_out_dtype is none that its cache "    \
     "allows",                                                                                      \
     "give f16, bf16, e4m3 or 0; q_dtype or 0")                                                     \
-  X(TOO_MANY_ROWS, UNSUPPORTED, "num_heads x max_q_len is more than 2^30",                         \
+  X(TOO_MANY_ROWS, UNSUPPORTED,                                                                    \
+    "num_heads x max_q_len, or with sparse_topk max_batch x max_q_len, is more than 2^30",         \
     "give fewer heads or fewer tokens")                                                            \
   X(WINDOW_MASK, UNSUPPORTED, "sliding_window with LATHE_MASK_NONE",                               \
     "give LATHE_MASK_CAUSAL, or a sliding_window of 0")                                            \
+  X(SPARSE_WINDOW, UNSUPPORTED, "sparse_topk with a sliding_window",                               \
+    "give a sliding_window of 0 and lists of what the window has")                                 \
   X(SOFTCAP, INVALID_ARGUMENT, "logit_softcap is no finite positive number of float's range",      \
     "give 1e-30 to 1e30, or 0 for none")                                                           \
-  X(SPLIT_BATCH, UNSUPPORTED, "on CUDA max_batch is more than 1024 with a split_len",              \
+  X(SPLIT_BATCH, UNSUPPORTED,                                                                      \
+    "on CUDA max_batch, with sparse_topk times max_q_len, is more than 1024 with a split_len",     \
     "give 1024 requests at most, or a split_len of 0")                                             \
   X(SPLIT_PARTS, UNSUPPORTED, "split_len cuts into more parts than a workspace can hold",          \
     "give a greater split_len")                                                                    \

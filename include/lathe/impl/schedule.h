@@ -18,18 +18,20 @@ LATHEP_FN lathe_status lathep_schedule_args(const lathe_decode_plan *plan,
   filled->cu_q_lens = args->cu_q_lens;
   filled->num_tokens = args->num_tokens;
   filled->seq_lens = args->seq_lens;
+  filled->sparse_lens = args->sparse_lens;
   filled->block_table_stride = args->block_table_stride;
   filled->workspace = args->workspace;
   filled->workspace_size = args->workspace_size;
   filled->programmatic_launch = args->programmatic_launch;
   filled->scheduled = 1;
-  status = lathep_check_counts(LATHEP_DECODE_ARGS, &plan->desc, filled);
+  status = lathep_check_counts(LATHEP_DECODE_ARGS, &plan->asked, filled);
   if (!status)
-    status = lathep_check_lengths(filled);
+    status = lathep_check_lengths(&plan->asked, filled);
   if (!status)
-    status = lathep_check_tables(LATHEP_DECODE_ARGS, &plan->desc, filled);
+    status = lathep_check_tables(LATHEP_DECODE_ARGS, &plan->asked, filled);
   if (!status)
     status = lathep_check_workspace(plan->choice.workspace_size, filled);
+  lathep_args_of_run(&plan->asked, filled);
   if (!status && plan->context->backend == LATHE_BACKEND_CUDA)
     status = lathep_plan_programmatic(plan, filled->programmatic_launch);
   return status;

@@ -8,13 +8,17 @@ LATHEP_FN lathe_status lathep_target_prepare(const lathep_target *target,
                                              const lathe_decode_desc *desc,
                                              lathe_decode_desc *filled, lathep_candidates *list,
                                              lathep_choice *choice) {
+  lathe_decode_desc run;
   lathe_status status;
   if (!desc)
     return lathep_refuse(LATHE_REASON_NULL_ARGUMENT, "", 0,
                          "desc is null; give a lathe_decode_desc with the dims of the model");
   lathep_decode_desc_defaults(desc, filled);
   status = lathep_decode_desc_check(filled, target->backend);
-  return status ? status : lathep_dispatch(target, filled, list, choice);
+  if (status)
+    return status;
+  lathep_desc_of_run(filled, &run);
+  return lathep_dispatch(target, &run, list, choice);
 }
 
 // What lathe_decode_check and lathe_decode_plan_create share, so that both give the same reason.

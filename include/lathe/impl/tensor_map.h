@@ -41,7 +41,7 @@ LATHEP_FN lathe_status lathep_check_map_stride(const lathep_variant *v, const ch
 LATHEP_FN lathe_status lathep_plan_args(const lathe_decode_plan *plan,
                                         const lathe_decode_args *args, lathe_decode_args *filled) {
   const lathep_variant *v = &plan->choice.decode;
-  lathe_status status = lathep_decode_args_resolve(&plan->desc, plan->context->backend,
+  lathe_status status = lathep_decode_args_resolve(&plan->asked, plan->context->backend,
                                                    plan->choice.workspace_size, args, filled);
   if (!status && plan->context->backend == LATHE_BACKEND_CUDA)
     status = lathep_plan_programmatic(plan, filled->programmatic_launch);

@@ -198,7 +198,10 @@ LATHEP_FN int lathep_hopper_page(const lathep_hopper_tile *tile, int page_size) 
 LATHEP_FN int lathep_hopper_refuse(const lathep_hopper_tile *tile, const lathe_decode_desc *desc,
                                    char *why, size_t why_size) {
   int l = desc->kv_lora_rank, r = desc->qk_rope_head_dim;
-  if (desc->q_dtype == LATHE_DTYPE_E4M3 || desc->out_dtype == LATHE_DTYPE_E4M3)
+  if (desc->sparse_topk)
+    lathep_print(why, why_size, "sparse_topk is %d, and it reads no lists of rows",
+                 (int)desc->sparse_topk);
+  else if (desc->q_dtype == LATHE_DTYPE_E4M3 || desc->out_dtype == LATHE_DTYPE_E4M3)
     lathep_print(why, why_size, "%s_dtype is e4m3, and it takes f16 and bf16",
                  desc->q_dtype == LATHE_DTYPE_E4M3 ? "q" : "out");
   else if (desc->kv_dtype != desc->q_dtype)

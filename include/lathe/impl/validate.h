@@ -41,6 +41,12 @@ LATHEP_FN lathe_status lathep_fetched(const lathe_context *context, const char *
 LATHEP_FN lathe_status lathep_validate_lengths(const lathe_decode_desc *desc,
                                                const lathe_decode_args *args, const int32_t *lens) {
   int32_t most = lathep_seq_limit(desc, args), i;
+  for (i = 0; i < args->batch && desc->sparse_topk; i++)
+    if (lens[i] < 0 || lens[i] > most)
+      return lathep_fail(LATHE_STATUS_CHECK_FAILED,
+                         "sparse_lens[%d] is %d; a token's list may have 0 to %d entries "
+                         "(sparse_topk)",
+                         (int)i, (int)lens[i], (int)most);
   for (i = 0; i < args->batch; i++)
     if (lens[i] < 0 || lens[i] > most)
       return lathep_fail(LATHE_STATUS_CHECK_FAILED,
@@ -94,7 +100,17 @@ LATHEP_FN lathe_status lathep_validate_tables(const lathe_decode_desc *desc,
                                               const lathe_decode_args *args, const int32_t *lens,
                                               const int32_t *cu, const int32_t *pages) {
   int64_t most = args->num_pages ? args->num_pages : (int64_t)INT32_MAX + 1;
-  int32_t i;
+  int32_t i, k;
+  for (i = 0; i < args->batch && desc->sparse_topk; i++)
+    for (k = 0; k < lens[i]; k++, pages++)
+      if (*pages / desc->page_size >= most)
+        return lathep_fail(LATHE_STATUS_CHECK_FAILED,
+                           "sparse_indices[%d][%d] is %d; the cache has %lld pages of %d rows "
+                           "(num_pages), so give 0 to %lld, or -1 for no row",
+                           (int)i, (int)k, (int)*pages, (long long)most, (int)desc->page_size,
+                           (long long)most * desc->page_size - 1);
+  if (desc->sparse_topk)
+    return LATHE_STATUS_OK;
   for (i = 0; i < args->batch; i++) {
     int64_t first = lathep_first_row(desc, args, lens, cu, i) / desc->page_size, p;
     int64_t count = lathep_ceil_div(lens[i], desc->page_size);
@@ -220,7 +236,7 @@ LATHEP_FN lathe_status lathep_fetch_tables(const lathe_decode_plan *plan,
                                            const lathe_decode_args *args, const int32_t *lens,
                                            const int32_t *cu, int32_t **tables,
                                            lathe_stream stream) {
-  const int32_t page_size = plan->desc.page_size;
+  const int32_t page_size = plan->desc.sparse_topk ? 1 : plan->desc.page_size; // rows of an entry
   lathe_status status = LATHE_STATUS_OK;
   int64_t total = 0, done = 0;
   int32_t i;
@@ -258,7 +274,8 @@ LATHEP_FN lathe_status lathep_fetch_lengths(const lathe_decode_plan *plan,
                                             int32_t **cu, lathe_stream stream) {
   const lathe_context *context = plan->context;
   const int64_t batch = args->batch;
-  lathe_status status;
+  lathe_status status = LATHE_STATUS_OK;
+  int32_t i;
   *lens = (int32_t *)lathep_alloc(&context->allocator, (size_t)(2 * batch + 1) * sizeof(int32_t));
   if (!*lens)
     return lathep_fail(
@@ -267,8 +284,12 @@ LATHEP_FN lathe_status lathep_fetch_lengths(const lathe_decode_plan *plan,
         "memory, or switch LATHE_CHECK off",
         (int)args->batch);
   *cu = *lens + batch;
-  status =
-      lathep_fetch(context, LATHEP_DECODE_ARGS, "seq_lens", args->seq_lens, batch, *lens, stream);
+  for (i = 0; i < args->batch; i++)
+    (*lens)[i] = plan->desc.max_seq_len; // of lists whose lengths are not given
+  if (args->seq_lens)
+    status = lathep_fetch(context, LATHEP_DECODE_ARGS,
+                          plan->desc.sparse_topk ? "sparse_lens" : "seq_lens", args->seq_lens,
+                          batch, *lens, stream);
   if (!status && args->cu_q_lens)
     status = lathep_fetch(context, LATHEP_DECODE_ARGS, "cu_q_lens", args->cu_q_lens, batch + 1, *cu,
                           stream);

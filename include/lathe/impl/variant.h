@@ -11,10 +11,11 @@ enum {
   LATHEP_OPTION_SOFTCAP = 2, // c: desc.logit_softcap
   LATHEP_OPTION_SINKS = 4,   // s: desc.attention_sinks
   LATHEP_OPTION_SCALE = 8,   // d: desc.softmax_scale_on_device
-  LATHEP_SCHEDULE_OPTIONS = LATHEP_OPTION_WINDOW,
+  LATHEP_OPTION_SPARSE = 16, // i: desc.sparse_topk
+  LATHEP_SCHEDULE_OPTIONS = LATHEP_OPTION_WINDOW | LATHEP_OPTION_SPARSE,
   LATHEP_MERGE_OPTIONS = LATHEP_OPTION_SINKS
 };
-static const char lathep_option_letters[] = "wcsd";
+static const char lathep_option_letters[] = "wcsdi";
 
 typedef enum lathep_op {
   LATHEP_OP_DECODE,
@@ -188,6 +189,8 @@ LATHEP_FN unsigned lathep_desc_options(const lathe_decode_desc *desc) {
     options |= LATHEP_OPTION_SINKS;
   if (desc->softmax_scale_on_device)
     options |= LATHEP_OPTION_SCALE;
+  if (desc->sparse_topk)
+    options |= LATHEP_OPTION_SPARSE;
   return options;
 }
 
