@@ -42,9 +42,9 @@ def variants(catalog):
         t = tile.choose_hopper(arch, 512, 64, tile.SHARED_LIMIT[90], tile.HOPPER[arch].pages[0])
         sizes.append((f"`{arch}`", "any", "f16, bf16", "sm_90", f"`{t.name}`", f"{t.shared_bytes:,}"))
     for rows_total, label in ((16, "up to 16"), (32, "up to 32"), (64, "more")):
-        for kv_size, cache in ((2, "f16, bf16"), (1, "e4m3")):
+        for kv_row, cache in ((1152, "f16, bf16"), (576, "e4m3"), (656, "row656")):
             for optin in sorted(set(tile.SHARED_LIMIT.values()), reverse=True):
-                t = tile.choose(512, 64, kv_size, rows_total, optin)
+                t = tile.choose(512, 64, kv_row, rows_total, optin)
                 archs = ", ".join(f"sm_{a}" for a in sorted(tile.SHARED_LIMIT) if tile.SHARED_LIMIT[a] == optin)
                 sizes.append(("`sm80`", label, cache, archs, f"`{t.name}`", f"{t.shared_bytes:,}"))
     return ("# Variants\n\nMade by `python3 codegen/generate.py --docs` from `codegen/variants.toml`; names: "

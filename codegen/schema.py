@@ -72,9 +72,9 @@ class Family:
         """The letters that its kernels know."""
         return HOPPER_OPTIONS if self.arch in tiles.HOPPER else OP_OPTIONS[self.op]
 
-    @property
-    def kv_size(self):
-        return 1 if self.kv == "e4m3" else 2
+    def kv_row(self, l, r):
+        """Bytes of a cache row."""
+        return 656 if self.kv == "row656" else (l + r) * (1 if self.kv == "e4m3" else 2)
 
     @property
     def pages(self):
@@ -90,7 +90,7 @@ class Family:
         """The tile for a device whose blocks may have `optin` bytes; None: none. page: if not the first of pages."""
         if self.arch in tiles.HOPPER:
             return tiles.choose_hopper(self.arch, l, r, optin, page or self.pages[0])
-        return tiles.choose(l, r, self.kv_size, rows, optin)
+        return tiles.choose(l, r, self.kv_row(l, r), rows, optin)
 
     def limits(self, archs):
         """Shared memory of those of these devices that its kernels are built for."""
@@ -245,7 +245,7 @@ def _family(i, table):
     if op == "decode":
         _one_of(where, "q", table["q"], wide)
         _one_of(where, "kv", table["kv"], (table["q"],) if table["arch"] in tiles.HOPPER or table["q"] == "e4m3"
-                else (table["q"], "e4m3"))
+                else (table["q"], "e4m3") + ("row656",) * (table["q"] == "bf16"))
     return Family(op, table["arch"], table.get("q", ""), table.get("kv", ""), table.get("out", ""))
 
 

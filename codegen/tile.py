@@ -58,15 +58,15 @@ HOPPER = {"sm90": Hopper(16, 64, 288, 96, (16, 1), 16, range(8, 17), 180224, 921
 HOPPER_ROPES = (0, 16, 32, 48, 64, 128)
 
 
-def row_stride(elements, size):
-    """Bytes between rows in shared memory, such that eight rows fall into different banks."""
-    chunks = elements * size // 16
+def row_stride(size):
+    """Bytes between rows of so many in shared memory, such that eight rows fall into different banks."""
+    chunks = size // 16
     return (chunks if chunks % 8 == 0 else chunks | 1) * 16
 
 
-def shared_bytes(l, r, kv_size, rows, tokens, stages):
-    return (rows * row_stride(l + r, 2) + stages * tokens * row_stride(l + r, kv_size) +
-            rows * row_stride(tokens, 2) + rows * 32)
+def shared_bytes(d, kv_row, rows, tokens, stages):
+    return (rows * row_stride(d * 2) + stages * tokens * row_stride(kv_row) + rows * row_stride(tokens * 2) +
+            rows * 32)
 
 
 def warps(rows, tokens):
@@ -84,15 +84,18 @@ def limit(ctas, optin):
     return (optin + SHARED_RESERVED) // ctas - SHARED_RESERVED - SHARED_STATIC
 
 
-def choose(l, r, kv_size, rows, optin):
-    """The tile for `rows` query rows on a device whose blocks may have `optin` bytes; None: none fits."""
+def choose(l, r, kv_row, rows, optin):
+    """The tile for `rows` query rows on a device whose blocks may have `optin` bytes; None: none fits. kv_row: bytes of
+    a cache row."""
     want = 16 if rows <= 16 else 32 if rows <= 32 else 64
     for tile_rows, tokens, ctas in TILES:
         most = ACCUMULATORS // 2 if ctas > 2 else ACCUMULATORS
         if tile_rows > want or accumulators(l, tile_rows, tokens) > most:
             continue
+        if kv_row == 656 and tile_rows * tokens > 2048:  # two sums of each score
+            continue
         for stages in (4, 3, 2):
-            size = shared_bytes(l, r, kv_size, tile_rows, tokens, stages)
+            size = shared_bytes(l + r, kv_row, tile_rows, tokens, stages)
             if size <= limit(ctas, optin):
                 return Tile(tile_rows, tokens, stages, ctas, size, 32 * warps(tile_rows, tokens))
     return None

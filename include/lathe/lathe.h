@@ -318,6 +318,13 @@ typedef enum lathe_lse_base {
   LATHE_LSE_BASE2        /* log2(sum(exp(z))) */
 } lathe_lse_base;
 
+typedef enum lathe_kv_format {
+  LATHE_KV_FORMAT_PLAIN = 0, /* a row is L + R elements of kv_dtype, or L and R in two caches */
+  LATHE_KV_FORMAT_ROW656     /* a row is 656 bytes: 512 e4m3, 4 fp32, 64 bf16. Elements 128 g to
+                                128 g + 127 of the latent are e4m3 times fp32 g; the bf16 are the roped
+                                part. kv_dtype E4M3, q_dtype BF16, L = 512, R = 64 */
+} lathe_kv_format;
+
 /* What a plan is for. Fixed per model and rank; lengths, pointers and strides come with each run. */
 typedef struct lathe_decode_desc {
   int32_t num_heads;        /* H, query heads on this rank, 1 and up; required */
@@ -347,6 +354,7 @@ typedef struct lathe_decode_desc {
   int32_t attention_sinks;  /* nonzero: runs give args.sinks. 0: none */
   int32_t softmax_scale_on_device; /* nonzero: runs give args.softmax_scale_at, and their softmax_scale
                                is not read. 0: the other way round */
+  lathe_kv_format kv_format;  /* 0: plain */
   int32_t sparse_topk;      /* entries of a token's list of cache rows, which it sees and no others: see
                                args.sparse_indices. 0: no lists. Not with sliding_window */
 } lathe_decode_desc;
@@ -398,9 +406,10 @@ typedef struct lathe_decode_args {
 
   /* paged cache: page p of request i is block_tables[i][p], its row s is position p * page_size + s */
   const void *kv_cache;        /* [pages, page_size, D]; with kpe_cache set: [pages, page_size, L] */
-  const void *kpe_cache;       /* null: columns L to D - 1 of kv_cache; else [pages, page_size, R] */
-  int64_t kv_page_stride;      /* 0: page_size * kv_row_stride */
-  int64_t kv_row_stride;       /* 0: D, or L with kpe_cache */
+  const void *kpe_cache;       /* null: columns L to D - 1 of kv_cache, and of ROW656 rows; else
+                                  [pages, page_size, R] */
+  int64_t kv_page_stride;      /* 0: page_size * kv_row_stride; of ROW656 rows both are in bytes */
+  int64_t kv_row_stride;       /* 0: D, or L with kpe_cache, or 656 */
   int64_t kpe_page_stride;     /* 0: page_size * kpe_row_stride */
   int64_t kpe_row_stride;      /* 0: R */
   int64_t num_pages;           /* pages in the cache: a table entry outside [0, num_pages) reads as a page
@@ -414,7 +423,7 @@ typedef struct lathe_decode_args {
   const float *softmax_scale_at; /* with desc.softmax_scale_on_device: fp32, one; read in every run and replay.
                                   Finite and above 0, or what the run writes to out and lse is
                                   anything. Else null */
-  float kv_scale;              /* E4M3 cache: a stored value times kv_scale is the real one. 0: 1 */
+  float kv_scale;              /* E4M3 plain cache: a stored value times kv_scale is the real one. 0: 1 */
   float q_scale;               /* E4M3 query: the same of it. 0: 1 */
   float out_scale;             /* E4M3 output: the same; what is stored is rounded once to nearest even and
                                   saturates at 448. 0: 1 */
@@ -553,13 +562,6 @@ typedef enum lathe_rope {
                              such as Kimi-Linear */
 } lathe_rope;
 
-typedef enum lathe_kv_format {
-  LATHE_KV_FORMAT_PLAIN = 0, /* a row is L + R elements of kv_dtype, or L and R in two caches */
-  LATHE_KV_FORMAT_ROW656     /* a row is 656 bytes: 512 e4m3, 4 fp32, 64 bf16. Elements 128 g to
-                                128 g + 127 of the latent are e4m3 times fp32 g; the bf16 are the roped
-                                part. kv_dtype E4M3, q_dtype BF16, L = 512, R = 64 */
-} lathe_kv_format;
-
 /* How the fp32 of a ROW656 row is chosen: m = max(largest magnitude of its 128 / 448, 2^-126). */
 typedef enum lathe_row_scale {
   LATHE_ROW_SCALE_F32 = 0, /* m */
@@ -599,7 +601,7 @@ typedef struct lathe_append_plan_info {
    Tensors are device pointers (CUDA; rows 16-byte aligned) or host pointers (CPU). Strides are in elements
    of the tensor (of a ROW656 cache: bytes); 0 means packed. Tokens belong to requests as in lathe_decode_args; of other
    tokens nothing is written. Two tokens must not have one place in the cache: which of them is kept is
-   not said. lathe_decode_run does not read ROW656 rows yet. D = L + R. */
+   not said. D = L + R. */
 typedef struct lathe_append_args {
   int32_t batch;            /* B, 1 to max_batch */
   int32_t q_len;            /* S of every request, 1 to max_q_len; 0: max_q_len. Not read with cu_q_lens */

@@ -57,7 +57,8 @@ int main(int argc, char **argv) {
                       &rows, &page, &shared_limit, &options) == 10) {
       char reason[256];
       desc.q_dtype = dtype(q);
-      desc.kv_dtype = dtype(kv);
+      desc.kv_format = strcmp(kv, "row656") ? LATHE_KV_FORMAT_PLAIN : LATHE_KV_FORMAT_ROW656;
+      desc.kv_dtype = strcmp(kv, "row656") ? dtype(kv) : LATHE_DTYPE_E4M3;
       desc.out_dtype = dtype(out);
       desc.kv_lora_rank = l;
       desc.qk_rope_head_dim = r;
@@ -65,6 +66,7 @@ int main(int argc, char **argv) {
       desc.sliding_window = options & LATHEP_OPTION_WINDOW ? 1 : 0;
       desc.attention_sinks = options & LATHEP_OPTION_SINKS ? 1 : 0;
       desc.softmax_scale_on_device = options & LATHEP_OPTION_SCALE ? 1 : 0;
+      desc.sparse_topk = options & LATHEP_OPTION_SPARSE ? 1 : 0;
       desc.logit_softcap = options & LATHEP_OPTION_SOFTCAP ? 1.0f : 0.0f;
       if (!strcmp(arch, "sm80"))
         fits = !lathep_tile_choose(&desc, rows, shared_limit, &variant, reason, sizeof reason);

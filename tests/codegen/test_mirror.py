@@ -82,9 +82,10 @@ def texts(program, generated):
         elif f.op == 'decode':
             # without options and, where there are any, with each and with all
             known = f.options
+            l = 512 if f.kv == 'row656' else 320
             for options in {'', *known, known}:
-                v = schema.Variant(f, 320, 64, f.tile(320, 64, 40, 232448), options=options)
-                jobs[f'{f.arch} {f.q} {f.kv} {f.out} 320 64 40 64 232448 {v.option_bits}'] = v
+                v = schema.Variant(f, l, 64, f.tile(l, 64, 40, 232448), options=options)
+                jobs[f'{f.arch} {f.q} {f.kv} {f.out} {l} 64 40 64 232448 {v.option_bits}'] = v
         else:
             for options in schema.OP_OPTIONS['schedule']:
                 v = schema.Variant(f, tokens=16, options=options)

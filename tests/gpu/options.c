@@ -11,7 +11,7 @@ static int warm(const char *share);
 #include "warm.h"
 
 // Which options a case has: bits.
-enum { WINDOW = 1, SOFTCAP = 2, SINKS = 4, SCALE = 8, QUERY = 16, OUTPUT = 32 };
+enum { WINDOW = 1, SOFTCAP = 2, SINKS = 4, SCALE = 8, QUERY = 16, OUTPUT = 32, ROW656 = 64 };
 
 // Sizes of every row tile; requests whole, several to a group, and cut into parts.
 static const struct {
@@ -50,6 +50,13 @@ static shape options_shape(int size, int variant, unsigned options) {
     s.window = windows[(size + variant) % 8];
   if (options & QUERY)
     s.q = s.kv = LATHE_DTYPE_E4M3;
+  if (options & ROW656) {
+    s.row656 = 1;
+    s.q = LATHE_DTYPE_BF16;
+    s.kv = LATHE_DTYPE_E4M3;
+    s.l = 512;
+    s.r = 64;
+  }
   if (options & OUTPUT)
     s.out = LATHE_DTYPE_E4M3;
   s.sinks = (options & SINKS) != 0;
@@ -213,6 +220,15 @@ GPU_TEST(options, e4m3_query_and_output_and_softmax_scale_on_the_device) { // sc
 }
 GPU_TEST(options, e4m3_output_and_sinks) {
   run_options(OUTPUT | SINKS);
+}
+GPU_TEST(options, rows_of_656_bytes) { // DeepSeek-V3.2's cache
+  run_options(ROW656);
+}
+GPU_TEST(options, rows_of_656_bytes_and_all) {
+  run_options(ROW656 | WINDOW | SOFTCAP | SINKS | SCALE);
+}
+GPU_TEST(options, rows_of_656_bytes_and_e4m3_output) {
+  run_options(ROW656 | OUTPUT);
 }
 GPU_TEST(options, all_at_once) {
   run_options(WINDOW | SOFTCAP | SINKS | SCALE);

@@ -46,6 +46,7 @@ typedef struct shape {
   double softcap;
   int sinks;
   int scale_at; // the softmax scale is in memory, and another one in args
+  int row656;   // kv is E4M3 and its rows have 656 bytes
   pattern pattern;
   unsigned long long seed;
 } shape;
@@ -128,37 +129,57 @@ static inline void *poisoned(size_t size) {
   return memory;
 }
 
+// The latent of a packed row, which has scales of its own, each row others. Group 0's is a power of
+// two, so that column 1 is 0.5.
+static inline void fill_row656(unsigned char *row, int at, ref_random *random) {
+  float scales[4];
+  int g;
+  ref_palette_fill(normal_palette(LATHE_DTYPE_E4M3, 0.1 / (double)E4M3_SCALE), random, row, 0, 512);
+  for (g = 0; g < 4; g++)
+    scales[g] = E4M3_SCALE * (0.75f + 0.0625f * (float)((at + 3 * g) % 9));
+  scales[0] = at % 2 ? E4M3_SCALE : E4M3_SCALE * 0.5f;
+  memcpy(row + 512, scales, sizeof scales);
+  ref_store(LATHE_DTYPE_E4M3, row + 1, 0, 0.5 / (double)scales[0]);
+}
+
 // One cache row: position `at` of a request of `length` rows (of `span` at most, for the ramps).
 static inline void fill_kv_row(problem *p, long long page, int slot, int at, int length,
                                ref_random *random) {
   const shape *s = &p->shape;
   const lathe_decode_args *a = &p->args;
+  const lathe_dtype dtype = s->row656 ? LATHE_DTYPE_BF16 : s->kv; // of the roped part
+  const double unit = s->row656 ? 1 : kv_unit(s);
   int size = (int)ref_dtype_size(s->kv), span = s->kv_len > 1 ? s->kv_len - 1 : 1;
-  const ref_palette *from = normal_palette(s->kv, 0.1 / kv_unit(s));
+  const ref_palette *from = normal_palette(dtype, 0.1 / unit);
   unsigned char *latent = p->kv + (page * a->kv_page_stride + slot * a->kv_row_stride) * size;
   unsigned char *rope = s->split_kv
                             ? p->kpe + (page * a->kpe_page_stride + slot * a->kpe_row_stride) * size
-                            : latent + s->l * size;
-  unsigned char *trend = s->r > 0 ? rope + (s->r - 1) * size : latent;
+                        : s->row656 ? latent + 528
+                                    : latent + s->l * size;
+  unsigned char *trend = s->r > 0 ? rope + (s->r - 1) * (int)ref_dtype_size(dtype) : latent;
   // Rising from 0, falling from 3: an lse near 0, of logits that cancel, would be asked for to
   // more digits than the tensor cores' sums of such scores have.
   double ramp = 6.0 * at / span;
-  ref_palette_fill(from, random, latent, 0, s->l);
+  if (s->row656) {
+    fill_row656(latent, at, random);
+  } else {
+    ref_palette_fill(from, random, latent, 0, s->l);
+    ref_store(s->kv, latent + size, 0, 0.5 / unit);
+  }
   if (s->r > 0)
     ref_palette_fill(from, random, rope, 0, s->r);
-  ref_store(s->kv, latent + size, 0, 0.5 / kv_unit(s));
   if (s->pattern == PATTERN_RISING)
-    ref_store(s->kv, trend, 0, ramp / kv_unit(s));
+    ref_store(dtype, trend, 0, ramp / unit);
   if (s->pattern == PATTERN_FALLING)
-    ref_store(s->kv, trend, 0, (3.0 - ramp) / kv_unit(s));
+    ref_store(dtype, trend, 0, (3.0 - ramp) / unit);
   if (s->pattern == PATTERN_HUGE)
-    ref_store(s->kv, trend, 0, (at == length - 1 ? 3.0 : 0.01) / kv_unit(s));
+    ref_store(dtype, trend, 0, (at == length - 1 ? 3.0 : 0.01) / unit);
   if (s->pattern == PATTERN_EARLY)
-    ref_store(s->kv, trend, 0, (at == 0 ? 3.0 : 0.01) / kv_unit(s));
+    ref_store(dtype, trend, 0, (at == 0 ? 3.0 : 0.01) / unit);
   if (s->pattern == PATTERN_ALTERNATING)
-    ref_store(s->kv, trend, 0, (at / 16 % 2 ? -3.0 : 3.0) * at / span / kv_unit(s));
+    ref_store(dtype, trend, 0, (at / 16 % 2 ? -3.0 : 3.0) * at / span / unit);
   if (s->pattern == PATTERN_SUNK)
-    ref_store(s->kv, trend, 0, -12.0 / kv_unit(s));
+    ref_store(dtype, trend, 0, -12.0 / unit);
 }
 
 static inline void fill_q_row(problem *p, long long token, int head, ref_random *random) {
@@ -221,7 +242,7 @@ static inline void build_cache(problem *p, ref_random *random) {
     order[i] = i;
   ref_shuffle(random, order, pages);
 
-  a->kv_row_stride = (s->split_kv ? s->l : s->l + s->r) + pad;
+  a->kv_row_stride = (s->row656 ? 656 : s->split_kv ? s->l : s->l + s->r) + pad;
   a->kv_page_stride = s->page_size * a->kv_row_stride + 3 * pad;
   p->kv_size = (size_t)(pages * a->kv_page_stride * size);
   p->kv = (unsigned char *)poisoned(p->kv_size);
@@ -320,11 +341,14 @@ static inline void problem_make(problem *p, const shape *s) {
   p->shape = *s;
   if (s->r == 0)
     p->shape.split_q = p->shape.split_kv = 0;
+  if (s->row656)
+    p->shape.split_kv = 0;
   d->num_heads = s->num_heads;
   d->kv_lora_rank = s->l;
   d->qk_rope_head_dim = s->r;
   d->q_dtype = s->q;
   d->kv_dtype = s->kv;
+  d->kv_format = s->row656 ? LATHE_KV_FORMAT_ROW656 : LATHE_KV_FORMAT_PLAIN;
   d->out_dtype = s->out;
   d->page_size = s->page_size;
   d->max_batch = s->batch + (s->weird ? 2 : 0);
@@ -353,7 +377,7 @@ static inline void problem_make(problem *p, const shape *s) {
     a->softmax_scale = 3.5f;
     a->softmax_scale_at = &p->scale;
   }
-  a->kv_scale = s->kv == LATHE_DTYPE_E4M3 ? E4M3_SCALE : 0.0f;
+  a->kv_scale = s->kv == LATHE_DTYPE_E4M3 && !s->row656 ? E4M3_SCALE : 0.0f;
   a->q_scale = s->q == LATHE_DTYPE_E4M3 ? Q_SCALE : 0.0f;
   a->out_scale = s->out == LATHE_DTYPE_E4M3 ? OUT_SCALE : 0.0f;
   build_lengths(p, random);
@@ -413,6 +437,8 @@ static inline const char *problem_name(const problem *p, char *text, size_t size
     snprintf(options + strlen(options), sizeof options - strlen(options), " sinks");
   if (s->scale_at)
     snprintf(options + strlen(options), sizeof options - strlen(options), " scale-at");
+  if (s->row656)
+    snprintf(options + strlen(options), sizeof options - strlen(options), " row656");
   snprintf(text, size, "b%d s%d h%d k%d p%d l%d r%d %s/%s/%s%s%s%s%s%s%s%s%s%s%s seed %llu",
            s->batch, s->q_len, s->num_heads, s->kv_len, s->page_size, s->l, s->r,
            lathe_dtype_string(s->q), lathe_dtype_string(s->kv), lathe_dtype_string(s->out),

@@ -24,8 +24,18 @@ static inline double ref_dot(const double *a, const double *b, int64_t n) {
          ((lanes[2] + lanes[6]) + (lanes[3] + lanes[7]));
 }
 
-/* Row j of request i, or of the whole cache in a plan with lists, as real values: [L] latent, then [R]
-   rope. */
+/* 512 e4m3 times the fp32 scale of their 128, then 64 bf16 */
+static inline void ref_read_row656(const unsigned char *bytes, double *row) {
+  float scales[4];
+  memcpy(scales, bytes + 512, sizeof scales);
+  for (int64_t d = 0; d < 512; d++)
+    row[d] = (double)scales[d / 128] * ref_load(LATHE_DTYPE_E4M3, bytes, d);
+  for (int64_t d = 0; d < 64; d++)
+    row[512 + d] = ref_load(LATHE_DTYPE_BF16, bytes + 528, d);
+}
+
+/* Row j of request i, or of the whole cache in a plan with lists, as real values: [L] latent, then
+   [R] rope. */
 static inline void ref_read_kv(const lathe_decode_desc *desc, const lathe_decode_args *args,
                                int32_t i, int64_t j, double *row) {
   int listed = desc->sparse_topk > 0, two = args->kpe_cache && desc->qk_rope_head_dim;
@@ -36,6 +46,12 @@ static inline void ref_read_kv(const lathe_decode_desc *desc, const lathe_decode
                   : listed ? ref_listed_row(desc, args, j, 1)
                            : ref_cache_row(desc, args, i, j, 1);
   const void *pe = two ? args->kpe_cache : args->kv_cache;
+  if (desc->kv_format == LATHE_KV_FORMAT_ROW656) {
+    ref_read_row656((const unsigned char *)args->kv_cache + (at < 0 ? 0 : at), row);
+    for (int64_t d = 0; at < 0 && d < l + r; d++)
+      row[d] = 0;
+    return;
+  }
   for (int64_t d = 0; d < l + r; d++)
     row[d] = at < 0  ? 0
              : d < l ? scale * ref_load(desc->kv_dtype, args->kv_cache, at + d)

@@ -55,6 +55,8 @@ static const machine UNSCHEDULED = {0, 9, 0, 232448, NULL, "schedule_sm80"};
     "1048576 x 2048")                                                                              \
   X(WINDOW_MASK, "sliding_window", 64, EVERY, (d->sliding_window = 64, d->mask = LATHE_MASK_NONE), \
     "LATHE_MASK_CAUSAL")                                                                           \
+  X(KV_FORMAT, "kv_format", LATHE_KV_FORMAT_ROW656, EVERY, d->kv_format = LATHE_KV_FORMAT_ROW656,  \
+    "bf16 and e4m3, of which")                                                                     \
   X(SPARSE_WINDOW, "sparse_topk", 8, EVERY, (d->sparse_topk = 8, d->sliding_window = 4),           \
     "a sliding_window of 0")                                                                       \
   X(SOFTCAP, "logit_softcap", -50, EVERY, d->logit_softcap = -50.0f, "1e-30 to 1e30")              \

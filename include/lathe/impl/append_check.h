@@ -6,15 +6,6 @@
 #define LATHEP_APPEND_DESC "lathe_append_desc"
 #define LATHEP_APPEND_ARGS "lathe_append_args"
 
-enum {
-  LATHEP_ROW656_L = 512, // elements
-  LATHEP_ROW656_R = 64,
-  LATHEP_ROW656_GROUP = 128,  // of the latent, that share a scale
-  LATHEP_ROW656_SCALES = 512, // bytes before the scales, before the roped part, and in all
-  LATHEP_ROW656_ROPE = 528,
-  LATHEP_ROW656_BYTES = 656
-};
-
 LATHEP_FN void lathep_append_desc_defaults(const lathe_append_desc *desc,
                                            lathe_append_desc *filled) {
   *filled = *desc;
@@ -87,11 +78,11 @@ LATHEP_FN lathe_status lathep_append_check_dtypes(const lathe_append_desc *desc)
 }
 
 LATHEP_FN lathe_status lathep_append_check_format(const lathe_append_desc *desc) {
-  if (desc->kv_format != LATHE_KV_FORMAT_PLAIN && desc->kv_format != LATHE_KV_FORMAT_ROW656)
-    return lathep_refuse(LATHE_REASON_UNKNOWN_VALUE, "kv_format", desc->kv_format,
-                         "lathe_append_desc.kv_format is %d, which is no lathe_kv_format; give "
-                         "LATHE_KV_FORMAT_PLAIN or LATHE_KV_FORMAT_ROW656",
-                         (int)desc->kv_format);
+  lathe_status status =
+      lathep_check_format(LATHEP_APPEND_DESC, desc->kv_format, desc->q_dtype, desc->kv_dtype,
+                          desc->kv_lora_rank, desc->qk_rope_head_dim);
+  if (status)
+    return status;
   if (desc->row_scale != LATHE_ROW_SCALE_F32 && desc->row_scale != LATHE_ROW_SCALE_POW2)
     return lathep_refuse(LATHE_REASON_UNKNOWN_VALUE, "row_scale", desc->row_scale,
                          "lathe_append_desc.row_scale is %d, which is no lathe_row_scale; give "
@@ -101,21 +92,6 @@ LATHEP_FN lathe_status lathep_append_check_format(const lathe_append_desc *desc)
     return lathep_refuse(LATHE_REASON_ROW_SCALE, "row_scale", desc->row_scale,
                          "lathe_append_desc.row_scale is LATHE_ROW_SCALE_POW2 with a plain cache; "
                          "leave it 0, only rows of ROW656 have scales");
-  if (desc->kv_format == LATHE_KV_FORMAT_PLAIN)
-    return LATHE_STATUS_OK;
-  if (desc->kv_dtype != LATHE_DTYPE_E4M3 || desc->q_dtype != LATHE_DTYPE_BF16)
-    return lathep_refuse(
-        LATHE_REASON_KV_FORMAT, "kv_format", desc->kv_format,
-        "lathe_append_desc.kv_format is LATHE_KV_FORMAT_ROW656 with q_dtype %s and "
-        "kv_dtype %s; give bf16 and e4m3, of which its rows are made",
-        lathe_dtype_string(desc->q_dtype), lathe_dtype_string(desc->kv_dtype));
-  if (desc->kv_lora_rank != LATHEP_ROW656_L || desc->qk_rope_head_dim != LATHEP_ROW656_R)
-    return lathep_refuse(
-        LATHE_REASON_KV_FORMAT, "kv_format", desc->kv_format,
-        "lathe_append_desc.kv_format is LATHE_KV_FORMAT_ROW656 with kv_lora_rank %d "
-        "and qk_rope_head_dim %d; give %d and %d, or the plain format",
-        (int)desc->kv_lora_rank, (int)desc->qk_rope_head_dim, (int)LATHEP_ROW656_L,
-        (int)LATHEP_ROW656_R);
   return LATHE_STATUS_OK;
 }
 

@@ -62,6 +62,7 @@ LATHEP_FN lathe_status lathep_check_tables(const char *of, const lathe_decode_de
 
 LATHEP_FN lathe_status lathep_resolve_cache(const char *of, const lathe_decode_desc *desc, int cuda,
                                             lathe_decode_args *args) {
+  const int packed = desc->kv_format == LATHE_KV_FORMAT_ROW656;
   const int joined = desc->qk_rope_head_dim > 0 && !args->kpe_cache;
   const int bytes = lathep_dtype_size(desc->kv_dtype);
   lathe_status status;
@@ -72,12 +73,15 @@ LATHEP_FN lathe_status lathep_resolve_cache(const char *of, const lathe_decode_d
   t.inner_name = "row";
   t.paged = 1;
   t.row = (int64_t)desc->kv_lora_rank + (joined ? desc->qk_rope_head_dim : 0);
-  if (joined)
+  if (packed)
+    t.row = LATHEP_ROW656_BYTES;
+  else if (joined)
     t.hint = ", or set kpe_cache if the roped part is a cache of its own";
   status = lathep_resolve_tensor(&t, args->kv_cache, &args->kv_page_stride, &args->kv_row_stride);
   if (status)
     return status;
   if (joined) {
+    // of packed rows: what comes after the codes
     args->kpe_cache = (const char *)args->kv_cache + (int64_t)desc->kv_lora_rank * bytes;
     args->kpe_page_stride = args->kv_page_stride;
     args->kpe_row_stride = args->kv_row_stride;
@@ -94,7 +98,8 @@ LATHEP_FN lathe_status lathep_resolve_cache(const char *of, const lathe_decode_d
 // ------------------------------------------------------------------------------------ decode's own
 
 // A stride without its tensor is most likely a forgotten pointer.
-LATHEP_FN lathe_status lathep_check_unused(const lathe_decode_args *args) {
+LATHEP_FN lathe_status lathep_check_unused(const lathe_decode_desc *desc,
+                                           const lathe_decode_args *args) {
   const lathep_optional optional[] = {
       {"q_pe", "q_pe_token_stride", args->q_pe, args->q_pe_token_stride},
       {"q_pe", "q_pe_head_stride", args->q_pe, args->q_pe_head_stride},
@@ -103,6 +108,11 @@ LATHEP_FN lathe_status lathep_check_unused(const lathe_decode_args *args) {
       {"lse", "lse_token_stride", args->lse, args->lse_token_stride},
       {"lse", "lse_head_stride", args->lse, args->lse_head_stride},
   };
+  if (desc->kv_format == LATHE_KV_FORMAT_ROW656 && args->kpe_cache)
+    return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
+                       "lathe_decode_args.kpe_cache is at %p with rows of ROW656; leave it null, "
+                       "they hold the roped part",
+                       args->kpe_cache);
   return lathep_check_optional(LATHEP_DECODE_ARGS, optional, sizeof optional / sizeof optional[0]);
 }
 
@@ -152,6 +162,11 @@ LATHEP_FN lathe_status lathep_check_scales(const lathe_decode_desc *desc, lathe_
         "lathe_softmax_scale(qk_nope_head_dim, qk_rope_head_dim, 0)",
         (double)args->softmax_scale);
   status = lathep_check_scale("kv", "a cache", desc->kv_dtype, &args->kv_scale);
+  if (!status && desc->kv_format == LATHE_KV_FORMAT_ROW656 && args->kv_scale != 1.0f)
+    return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
+                       "lathe_decode_args.kv_scale is %g with rows of ROW656, which have scales of "
+                       "their own; leave it 0",
+                       (double)args->kv_scale);
   if (!status)
     status = lathep_check_scale("q", "a query", desc->q_dtype, &args->q_scale);
   if (!status)
@@ -363,7 +378,7 @@ LATHEP_FN lathe_status lathep_decode_args_resolve(const lathe_decode_desc *desc,
   }
   status = lathep_check_counts(LATHEP_DECODE_ARGS, desc, filled);
   if (!status)
-    status = lathep_check_unused(filled);
+    status = lathep_check_unused(desc, filled);
   if (!status)
     status = lathep_check_outputs(filled);
   if (!status)

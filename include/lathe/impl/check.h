@@ -98,6 +98,29 @@ LATHEP_FN lathe_status lathep_check_dtypes(const lathe_decode_desc *desc) {
   return LATHE_STATUS_OK;
 }
 
+// How rows lie in the cache, with dtypes that have been checked.
+LATHEP_FN lathe_status lathep_check_format(const char *of, lathe_kv_format format, lathe_dtype q,
+                                           lathe_dtype kv, int32_t l, int32_t r) {
+  if (format != LATHE_KV_FORMAT_PLAIN && format != LATHE_KV_FORMAT_ROW656)
+    return lathep_refuse(LATHE_REASON_UNKNOWN_VALUE, "kv_format", format,
+                         "%s.kv_format is %d, which is no lathe_kv_format; give "
+                         "LATHE_KV_FORMAT_PLAIN or LATHE_KV_FORMAT_ROW656",
+                         of, (int)format);
+  if (format == LATHE_KV_FORMAT_PLAIN)
+    return LATHE_STATUS_OK;
+  if (kv != LATHE_DTYPE_E4M3 || q != LATHE_DTYPE_BF16)
+    return lathep_refuse(LATHE_REASON_KV_FORMAT, "kv_format", format,
+                         "%s.kv_format is LATHE_KV_FORMAT_ROW656 with q_dtype %s and "
+                         "kv_dtype %s; give bf16 and e4m3, of which its rows are made",
+                         of, lathe_dtype_string(q), lathe_dtype_string(kv));
+  if (l != LATHEP_ROW656_L || r != LATHEP_ROW656_R)
+    return lathep_refuse(LATHE_REASON_KV_FORMAT, "kv_format", format,
+                         "%s.kv_format is LATHE_KV_FORMAT_ROW656 with kv_lora_rank %d "
+                         "and qk_rope_head_dim %d; give %d and %d, or the plain format",
+                         of, (int)l, (int)r, (int)LATHEP_ROW656_L, (int)LATHEP_ROW656_R);
+  return LATHE_STATUS_OK;
+}
+
 LATHEP_FN lathe_status lathep_check_dim(const char *of, const char *field, int32_t value) {
   if (value % LATHEP_DIM_STEP)
     return lathep_refuse(LATHE_REASON_NOT_A_MULTIPLE, field, value,
@@ -220,6 +243,9 @@ LATHEP_FN lathe_status lathep_decode_desc_check(const lathe_decode_desc *desc,
                                "the entries of a token's list of rows (0: no lists)");
   if (!status)
     status = lathep_check_dtypes(desc);
+  if (!status)
+    status = lathep_check_format(of, desc->kv_format, desc->q_dtype, desc->kv_dtype,
+                                 desc->kv_lora_rank, desc->qk_rope_head_dim);
   if (status)
     return status;
   if (desc->mask != LATHE_MASK_CAUSAL && desc->mask != LATHE_MASK_NONE)

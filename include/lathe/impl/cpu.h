@@ -67,7 +67,7 @@ LATHEP_FN lathep_cpu_request lathep_cpu_request_of(const lathe_decode_desc *desc
   lathep_cpu_request request = lathep_cpu_tokens_of(desc, args, i);
   int64_t limit = desc->max_seq_len;
   if (desc->sparse_topk) {
-    request.kv_len = args->seq_lens ? lathep_clamp(args->seq_lens[i], 0, limit) : limit;
+    request.kv_len = args->seq_lens ? lathep_clamp(args->seq_lens[i], 0, desc->max_seq_len) : limit;
     return request;
   }
   if (args->block_table_stride < lathep_ceil_div(desc->max_seq_len, desc->page_size))
@@ -101,6 +101,19 @@ LATHEP_FN void lathep_cpu_store(lathe_dtype dtype, void *tensor, int64_t at, dou
         dtype == LATHE_DTYPE_F16 ? lathep_f64_to_f16(value) : lathep_f64_to_bf16(value);
 }
 
+// What a ROW656 row has besides codes, which are in `row`.
+LATHEP_FN void lathep_cpu_load_row656(const char *from, double *row) {
+  float scale;
+  int d;
+  for (d = 0; d < LATHEP_ROW656_L; d++) {
+    memcpy(&scale, from + LATHEP_ROW656_SCALES + d / LATHEP_ROW656_GROUP * (int)sizeof scale,
+           sizeof scale);
+    row[d] *= (double)scale;
+  }
+  lathep_cpu_load(LATHE_DTYPE_BF16, from + LATHEP_ROW656_ROPE, 0, LATHEP_ROW656_R,
+                  row + LATHEP_ROW656_L);
+}
+
 // Row j of request i: [L | R]. A page that does not exist is one of zeros. 0: it is an entry of a
 // list that names no row.
 LATHEP_FN int lathep_cpu_load_kv(const lathe_decode_desc *desc, const lathe_decode_args *args,
@@ -119,6 +132,12 @@ LATHEP_FN int lathep_cpu_load_kv(const lathe_decode_desc *desc, const lathe_deco
   }
   lathep_cpu_load(desc->kv_dtype, args->kv_cache,
                   page * args->kv_page_stride + slot * args->kv_row_stride, l, row);
+  if (desc->kv_format == LATHE_KV_FORMAT_ROW656) {
+    lathep_cpu_load_row656((const char *)args->kv_cache + page * args->kv_page_stride +
+                               slot * args->kv_row_stride,
+                           row);
+    return 1;
+  }
   if (r > 0)
     lathep_cpu_load(desc->kv_dtype, args->kpe_cache,
                     page * args->kpe_page_stride + slot * args->kpe_row_stride, r, row + l);

@@ -13,16 +13,20 @@ enum {
 
 // Bytes between rows in shared memory: rows whose 16-byte chunks do not fall into groups of eight
 // (which the kernel swizzles) get an odd number of chunks, so that eight rows hit different banks.
-LATHEP_FN int64_t lathep_row_stride(int64_t elements, int64_t bytes) {
-  int64_t chunks = elements * bytes / 16;
+LATHEP_FN int64_t lathep_row_stride(int64_t bytes) {
+  int64_t chunks = bytes / 16;
   return (chunks % 8 == 0 ? chunks : (chunks | 1)) * 16;
 }
 
-LATHEP_FN int64_t lathep_shared_bytes(int64_t l, int64_t r, int kv_bytes, int rows, int tokens,
-                                      int stages) {
-  return rows * lathep_row_stride(l + r, 2) +
-         (int64_t)stages * tokens * lathep_row_stride(l + r, kv_bytes) +
-         rows * lathep_row_stride(tokens, 2) + rows * 32;
+// Bytes of a cache row.
+LATHEP_FN int64_t lathep_kv_row(const lathep_variant *v) {
+  return v->format == LATHE_KV_FORMAT_ROW656 ? LATHEP_ROW656_BYTES
+                                             : ((int64_t)v->l + v->r) * lathep_dtype_size(v->kv);
+}
+
+LATHEP_FN int64_t lathep_shared_bytes(int64_t d, int64_t kv_row, int rows, int tokens, int stages) {
+  return rows * lathep_row_stride(d * 2) + (int64_t)stages * tokens * lathep_row_stride(kv_row) +
+         rows * lathep_row_stride(tokens * 2) + rows * 32;
 }
 
 LATHEP_FN int lathep_tile_warps(int rows, int tokens) {
@@ -78,13 +82,18 @@ LATHEP_FN int lathep_tile_fit(const lathep_tile *tile, int shared_limit, lathep_
   v->threads = 32 * lathep_tile_warps(tile->rows, tile->tokens);
   for (v->stages = 4; v->stages >= 2; v->stages--) {
     bytes =
-        lathep_shared_bytes(v->l, v->r, lathep_dtype_size(v->kv), v->rows, v->tokens, v->stages);
+        lathep_shared_bytes((int64_t)v->l + v->r, lathep_kv_row(v), v->rows, v->tokens, v->stages);
     if (bytes <= limit)
       break;
   }
   if (v->stages < 2)
     v->stages = 2;
   v->shared_bytes = bytes < INT32_MAX ? (int)bytes : INT32_MAX;
+  // Scores of packed rows have two sums each, and 64 x 64 of them leave the output no registers.
+  if (v->format == LATHE_KV_FORMAT_ROW656 && v->rows * v->tokens > 2048) {
+    lathep_print(why, why_size, "needs registers for two sums of each of 64 x 64 scores");
+    return 0;
+  }
   if (accumulators > most) {
     lathep_print(why, why_size, "needs %lld of %d accumulator registers a thread",
                  (long long)accumulators, most);

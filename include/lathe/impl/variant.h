@@ -45,7 +45,7 @@ typedef struct lathep_variant {
   // merge: out alone; append: out is the query written; join: q is what is read, no kv; schedule:
   // none
   lathe_dtype q, kv, out;
-  lathe_kv_format format; // append: of the cache
+  lathe_kv_format format; // decode, append: of the cache
   int l, r;               // merge, join: l alone; schedule: neither
   unsigned options;       // LATHEP_OPTION_... bits that the kernel knows
   int rows;               // (token, head) rows of a block's tile
@@ -56,6 +56,16 @@ typedef struct lathep_variant {
   int shared_bytes;       // dynamic
   int threads;            // of a block
 } lathep_variant;
+
+// A row of LATHE_KV_FORMAT_ROW656.
+enum {
+  LATHEP_ROW656_L = 512, // elements
+  LATHEP_ROW656_R = 64,
+  LATHEP_ROW656_GROUP = 128,  // of the latent, that share a scale
+  LATHEP_ROW656_SCALES = 512, // bytes before the scales, before the roped part, and in all
+  LATHEP_ROW656_ROPE = 528,
+  LATHEP_ROW656_BYTES = 656
+};
 
 enum {
   LATHEP_MERGE_THREADS = 256,
@@ -202,6 +212,7 @@ LATHEP_FN void lathep_variant_decode(lathep_arch arch, const lathe_decode_desc *
   v->arch = arch;
   v->q = desc->q_dtype;
   v->kv = desc->kv_dtype;
+  v->format = desc->kv_format;
   v->out = desc->out_dtype;
   v->l = desc->kv_lora_rank;
   v->r = desc->qk_rope_head_dim;
