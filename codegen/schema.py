@@ -20,9 +20,15 @@ OPTIONAL_FIELDS = {"decode": ("pages", "options"), "merge": ("options",), "sched
 HALF = ("bf16", "f16")
 ROWS = (16, 32, 64)
 # Letters of options, in the order of their bits in LATHE_P_OPTIONS, and which of them an operation's kernels know.
-OPTIONS = "wcsd"
-OP_OPTIONS = {"decode": OPTIONS, "merge": "s", "schedule": "w", "append": "", "join": ""}
+OPTIONS = "wcsdtr"
+OP_OPTIONS = {"decode": OPTIONS, "merge": "sr", "schedule": "wr", "append": "", "join": ""}
 TOKENS = (16, 32, 64)
+
+
+def options_of(op, letters):
+    """Those of a plan's options that its kernel of this operation has: the mirror of impl/variant.h."""
+    known = "" if op == "merge" and "s" not in letters else OP_OPTIONS[op]
+    return "".join(letter for letter in known if letter in letters)
 
 
 @dataclass(frozen=True)
@@ -268,7 +274,7 @@ def _sizes(where, family, table):
 def _options(where, family, words):
     known = OP_OPTIONS[family.op] if family.arch == "sm80" else ""
     for word in words:
-        if word != "".join(letter for letter in known if letter in word):
+        if word != (options_of(family.op, word) if known else ""):
             raise SchemaError(f"{where}: {family.name}: options = {word!r}; give letters of {known!r}, each once and in "
                               "this order")
 
@@ -324,7 +330,7 @@ def _companions(rows):
             if v.family.op != "decode":
                 continue
             for op, out, field, size in (("merge", v.family.out, "l", v.l), ("schedule", "", "tokens", v.tile.tokens)):
-                options = "".join(letter for letter in v.options if letter in OP_OPTIONS[op])
+                options = options_of(op, v.options)
                 if have.get((op, out, size, options), -1) < row.ptx:
                     needed = f"{op}_sm80{'_' if out else ''}{out} at {field} = {size}"
                     raise SchemaError(f"variant {i} ({row.why!r}): {v.family.name} needs {needed}"

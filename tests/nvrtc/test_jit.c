@@ -86,6 +86,10 @@ static void with_option(lathe_decode_desc *desc, unsigned option) {
     desc->attention_sinks = 1;
   if (option == LATHEP_OPTION_SCALE)
     desc->softmax_scale_on_device = 1;
+  if (option == LATHEP_OPTION_TREE)
+    desc->mask = LATHE_MASK_TREE;
+  if (option == LATHEP_OPTION_RANKS)
+    desc->cp_world = 2;
 }
 
 ParameterizedTestParameters(jit, every_option) {

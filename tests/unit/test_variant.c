@@ -134,6 +134,20 @@ Test(variant, options_are_in_name_and_block) {
   lathep_variant_schedule(32, v.options, &schedule);
   lathep_variant_name(&schedule, text, sizeof text);
   cr_expect_str_eq(text, "schedule_sm80_w_t32");
+  desc.mask = LATHE_MASK_TREE;
+  desc.cp_world = 2;
+  cr_assert_eq(choose(&desc, 16, SM90, &v), LATHE_STATUS_OK);
+  lathep_variant_name(&v, text, sizeof text);
+  cr_expect_str_eq(text, "decode_sm80_bf16_bf16_of16_wcstr_l512r64_m16t32s2x2");
+  lathep_variant_merge(desc.out_dtype, 512, v.options, &merge);
+  lathep_variant_name(&merge, text, sizeof text);
+  cr_expect_str_eq(text, "merge_sm80_f16_sr_l512");
+  lathep_variant_merge(desc.out_dtype, 512, v.options & ~(unsigned)LATHEP_OPTION_SINKS, &merge);
+  lathep_variant_name(&merge, text, sizeof text);
+  cr_expect_str_eq(text, "merge_sm80_f16_l512"); // ranks are nothing to it without sinks
+  lathep_variant_schedule(32, v.options, &schedule);
+  lathep_variant_name(&schedule, text, sizeof text);
+  cr_expect_str_eq(text, "schedule_sm80_wr_t32");
 }
 
 Test(variant, row_stride_by_hand) {

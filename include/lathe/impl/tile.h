@@ -203,12 +203,18 @@ LATHEP_FN int lathep_hopper_refuse_option(const lathe_decode_desc *desc, char *w
   else if (desc->logit_softcap != 0.0f)
     lathep_print(why, why_size, "logit_softcap is %g, and it has no soft-cap",
                  (double)desc->logit_softcap);
-  else if (desc->attention_sinks)
+  else if (lathep_has_sinks(desc))
     lathep_print(why, why_size, "attention_sinks is %d, and it has no sinks",
                  (int)desc->attention_sinks);
   else if (desc->softmax_scale_on_device)
     lathep_print(why, why_size, "softmax_scale_on_device is %d, and it takes the host's",
                  (int)desc->softmax_scale_on_device);
+  else if (desc->mask == LATHE_MASK_TREE)
+    lathep_print(why, why_size, "mask is LATHE_MASK_TREE, and it has no tree mask");
+  else if (lathep_shares_rows(desc))
+    lathep_print(why, why_size,
+                 "cp_world is %d with lengths of all ranks, and it takes those of its own rows",
+                 (int)desc->cp_world);
   else
     return 0;
   return 1;
