@@ -362,7 +362,8 @@ typedef struct lathe_decode_desc {
   /* decode context parallelism: W ranks have the rows of each request, I positions in turn. Position g is
      on rank g / I % W, as row g / (I W) I + g % I of that rank's pages. Plans of all ranks are alike but for
      cp_rank; each run gets the whole query, and lathe_merge_run joins what they write. With several ranks
-     args.lse is required. Masks and sliding_window go by position: exact */
+     args.lse is required. Masks and sliding_window go by position: exact. lathe_append_run puts rows where they
+     belong by args.slot_mapping, negative for those of other ranks */
   int32_t cp_world;         /* W. 0 or 1: all rows are here */
   int32_t cp_rank;          /* this rank, 0 to W - 1 */
   int32_t cp_interleave;    /* I, positions that follow each other on a rank. 0: 1 */

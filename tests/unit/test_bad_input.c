@@ -394,6 +394,7 @@ ARGS(tree_mask_stride_overflow, (TREE, a.tree_mask_stride = INT64_MAX / 16), INV
 ARGS_CUDA(tree_mask_in_workspace, (TREE, a.tree_mask = (uint32_t *)(void *)memory.workspace), INVALID, "tree_mask is at")
 ARGS(lse_missing_of_ranks, (d.cp_world = 2, a.lse = NULL), INVALID, "lse is null and cp_world of the plan is 2; give float [num_tokens, num_heads], by which")
 ARGS(sinks_missing_of_rank_0, (d.cp_world = 2, d.attention_sinks = 1), INVALID, "sinks is null; give float [num_heads]")
+ARGS(sinks_of_a_rank_without_the_option, (d.cp_world = 2, d.cp_rank = 1, a.sinks = memory.lse), INVALID, "lathe_decode_desc.attention_sinks of the plan is 0; leave it null, or")
 ARGS(out_is_q, a.out = memory.q, INVALID, "where q is; give")
 ARGS(out_is_q_pe, (SPLIT, a.out = memory.q_pe), INVALID, "where q_pe is; give")
 ARGS(out_is_kv_cache, a.out = memory.kv, INVALID, "where kv_cache is; give")

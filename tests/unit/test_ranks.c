@@ -198,6 +198,33 @@ Test(ranks, lengths_past_the_table) {
   cr_expect_eq(lathep_seq_limit(&desc, &args), 5);
 }
 
+// 40 rows of each request exist, and lengths beyond them are read as far as the table goes.
+Test(ranks, runs_end_with_the_table) {
+  const int32_t seq_lens[] = {80, 80, 80, 80, 80, 80};
+  for (int rank = 0; rank < 2; rank++) {
+    ref_options options = cpu_options();
+    ref_problem problem;
+    int32_t *tables, *lens;
+    options.seq_lens = seq_lens;
+    options.desc.max_seq_len = 160;
+    options.desc.cp_world = 2;
+    options.desc.cp_rank = rank;
+    options.desc.mask = LATHE_MASK_NONE;
+    ref_problem_make(&problem, &options);
+    tables = (int32_t *)problem.buffers[REF_TABLES].host;
+    lens = (int32_t *)problem.buffers[REF_SEQ_LENS].host;
+    for (int i = 0; i < 6; i++) {
+      lens[i] = i % 2 ? 120 : INT32_MAX;
+      for (int p = 0; p < 5; p++)
+        tables[5 * i + p] = tables[problem.args.block_table_stride * i + p];
+    }
+    problem.args.block_table_stride = 5;
+    cpu_run(&problem.desc, &problem.args);
+    cpu_expect(&problem);
+    ref_problem_free(&problem);
+  }
+}
+
 Test(ranks, every_rank_against_the_oracle) {
   const int32_t q_lens[] = {1, 4, 0, 2, 3, 1};
   for (int n = 0; n < 60; n++) {

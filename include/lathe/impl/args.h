@@ -198,7 +198,7 @@ LATHEP_FN lathe_status lathep_check_option(const char *field, const void *pointe
 LATHEP_FN lathe_status lathep_check_option_args(const lathe_decode_desc *desc,
                                                 const lathe_decode_args *args) {
   lathe_status status = LATHE_STATUS_OK;
-  if (desc->cp_rank == 0) // other ranks have no use for them
+  if (desc->cp_rank == 0 || !desc->attention_sinks) // else they are rank 0's, given or not
     status = lathep_check_option("sinks", args->sinks, desc->attention_sinks, "attention_sinks",
                                  "float [num_heads], or have a plan without attention_sinks");
   if (!status)
