@@ -446,7 +446,7 @@ typedef struct lathe_decode_args {
   const uint32_t *tree_mask;   /* with LATHE_MASK_TREE: uint32 [num_tokens, tree_mask_stride], read in every run and
                                   replay. Bit j % 32 of word j / 32 of a token's row: it sees new token j of its
                                   own request, of S. Taken as it is: a token that sees itself has that bit,
-                                  too. Bits and words past S are not read. Else null */
+                                  too. Bits past S count for nothing. Else null */
   int64_t tree_mask_stride;    /* words of a token's row; 0: ceil(max_q_len / 32) */
 
   void *out;                   /* [tokens, H, L]; zero where a token sees no row */

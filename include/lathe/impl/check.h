@@ -137,9 +137,9 @@ LATHEP_FN lathe_status lathep_check_ranks(const lathe_decode_desc *desc) {
   lathe_status status = lathep_check_size(of, "cp_world", world, 1, LATHEP_MAX_ROWS,
                                           "the ranks that share each request's rows (0 is 1)");
   if (!status)
-    status =
-        lathep_check_size(of, "cp_interleave", desc->cp_interleave, 1, LATHEP_MAX_ROWS / world,
-                          "the positions in a row that a rank has (0 is 1), times cp_world 2^30");
+    status = lathep_check_size(
+        of, "cp_interleave", desc->cp_interleave, 1, LATHEP_MAX_ROWS / world,
+        "the positions that follow each other on a rank (0 is 1), times cp_world 2^30");
   if (status)
     return status;
   if (desc->cp_rank < 0 || desc->cp_rank >= world)
