@@ -122,7 +122,7 @@ HOST = [
     Mutant("ranks_of_a_wrong_schedule", "the schedule of a rank is one of all rows", IMPL + "variant.h",
            "LATHEP_OPTION_WINDOW | LATHEP_OPTION_RANKS,", "LATHEP_OPTION_WINDOW,", ["schedule", "variant"]),
     Mutant("ranks_on_hopper", "lengths of all ranks go to a kernel that takes them for its own", IMPL + "tile.h",
-           "else if (lathep_shares_rows(desc))", "else if (desc->cp_world < 0)", ["hopper"]),
+           "else if (lathep_desc_options(desc) & LATHEP_OPTION_RANKS)", "else if (desc->cp_world < 0)", ["hopper"]),
     Mutant("q_scale_dropped", "the scale of an e4m3 query is left out", IMPL + "cpu.h",
            "(double)args->kv_scale * (double)args->q_scale;", "(double)args->kv_scale;", ["cpu hand"]),
     Mutant("out_scale_upside_down", "an e4m3 output is multiplied by its scale", IMPL + "cpu.h",

@@ -294,8 +294,8 @@ Test(dispatch, options_go_to_the_portable_kernel) {
   desc.mask = LATHE_MASK_CAUSAL;
   desc.cp_world = 4;
   expect_taken(&desc, "decode_sm80_bf16_bf16_r_l512r64_m16t32s2x2");
-  expect_line("decode_sm90_bf16_bf16: passed over: cp_world is 4 with lengths of all ranks, and it "
-              "takes those of its own rows\n");
+  expect_line("decode_sm90_bf16_bf16: passed over: cp_world is 4 with LATHE_CP_LENS_GLOBAL, and it "
+              "knows of no other ranks\n");
   desc.attention_sinks = 1;
   expect_taken(&desc, "decode_sm80_bf16_bf16_sr_l512r64_m16t32s2x2");
   desc.cp_rank = 1; // the sinks are rank 0's

@@ -211,10 +211,10 @@ LATHEP_FN int lathep_hopper_refuse_option(const lathe_decode_desc *desc, char *w
                  (int)desc->softmax_scale_on_device);
   else if (desc->mask == LATHE_MASK_TREE)
     lathep_print(why, why_size, "mask is LATHE_MASK_TREE, and it has no tree mask");
-  else if (lathep_shares_rows(desc))
-    lathep_print(why, why_size,
-                 "cp_world is %d with lengths of all ranks, and it takes those of its own rows",
-                 (int)desc->cp_world);
+  else if (lathep_desc_options(desc) & LATHEP_OPTION_RANKS)
+    lathep_print(why, why_size, "cp_world is %d with %s, and it knows of no other ranks",
+                 (int)desc->cp_world,
+                 lathep_shares_rows(desc) ? "LATHE_CP_LENS_GLOBAL" : "sinks to be joined");
   else
     return 0;
   return 1;
