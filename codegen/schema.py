@@ -21,6 +21,7 @@ HALF = ("bf16", "f16")
 ROWS = (16, 32, 64)
 # Letters of options, in the order of their bits in LATHE_P_OPTIONS, and which of them an operation's kernels know.
 OPTIONS = "wcsdtr"
+HOPPER_OPTIONS = "wcsd"  # of decode
 OP_OPTIONS = {"decode": OPTIONS, "merge": "sr", "schedule": "wr", "append": "", "join": ""}
 TOKENS = (16, 32, 64)
 
@@ -80,6 +81,11 @@ class Family:
     def pages(self):
         """Rows of a page that its kernels may copy at once, the most first; none of a family that takes any page."""
         return tiles.HOPPER[self.arch].pages if self.arch in tiles.HOPPER else ()
+
+    @property
+    def known_options(self):
+        """Letters of the options that its kernels know."""
+        return HOPPER_OPTIONS if self.arch in tiles.HOPPER else OP_OPTIONS[self.op]
 
     @property
     def rows(self):
@@ -272,9 +278,9 @@ def _sizes(where, family, table):
 
 
 def _options(where, family, words):
-    known = OP_OPTIONS[family.op] if family.arch == "sm80" else ""
+    known = family.known_options
     for word in words:
-        if word != (options_of(family.op, word) if known else ""):
+        if word != "".join(letter for letter in options_of(family.op, word) if letter in known):
             raise SchemaError(f"{where}: {family.name}: options = {word!r}; give letters of {known!r}, each once and in "
                               "this order")
 

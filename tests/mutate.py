@@ -69,15 +69,11 @@ HOST = [
            "return desc->sliding_window && first > 0\n", "return 0 && first > 0\n", ["schedule"]),
     Mutant("window_of_a_wrong_kernel", "the schedule of a window is made without it", IMPL + "variant.h",
            "v->options = options & LATHEP_SCHEDULE_OPTIONS;", "v->options = 0 & options;", ["schedule", "variant"]),
-    Mutant("window_on_hopper", "a window goes to a kernel that has none", IMPL + "tile.h",
-           "  if (desc->sliding_window)\n", "  if (desc->sliding_window < 0)\n", ["hopper"]),
     Mutant("softcap_ignored", "logits are not capped", IMPL + "cpu.h",
            "    if (cap > 0)\n", "    if (cap < 0)\n", ["cpu hand"]),
     Mutant("softcap_of_the_query", "the cap is applied before the scale", IMPL + "cpu.h",
            "logits[j] = cap * tanh(logits[j] / cap);", "logits[j] = scale * cap * tanh(logits[j] / scale / cap);",
            ["cpu hand", "cpu oracle"]),
-    Mutant("softcap_on_hopper", "a cap goes to a kernel that has none", IMPL + "tile.h",
-           "else if (desc->logit_softcap != 0.0f)", "else if (desc->logit_softcap < 0.0f)", ["hopper"]),
     Mutant("sink_ignored", "sinks take nothing", IMPL + "cpu.h",
            "value = seen ? acc[d] / sum *", "value = seen ? acc[d] / row->sum *",
            ["cpu hand"]),
@@ -85,8 +81,6 @@ HOST = [
            "lse += log(row->sum);", "lse += log(sum);", ["cpu hand"]),
     Mutant("sink_of_the_first_head", "all heads have the first one's sink", IMPL + "cpu.h",
            "args->sinks[row->head]", "args->sinks[0 * row->head]", ["cpu oracle"]),
-    Mutant("sinks_on_hopper", "sinks go to a kernel that has none", IMPL + "tile.h",
-           "else if (lathep_has_sinks(desc))", "else if (lathep_has_sinks(desc) < 0)", ["hopper"]),
     Mutant("sinks_not_merged", "the merge kernel of a plan with sinks has none", IMPL + "variant.h",
            "SINKS ? options & LATHEP_MERGE_OPTIONS : 0;", "SINKS ? 0 & options : 0;", ["variant"]),
     Mutant("host_scale_counts", "the scale in memory is not read", IMPL + "cpu.h",
@@ -95,8 +89,6 @@ HOST = [
            "    args->softmax_scale = 1.0f; // times", "    args->softmax_scale = 2.0f; // times", ["plan"]),
     Mutant("scale_unchecked", "a negative scale in memory passes the validator", IMPL + "validate.h",
            "!(scale > 0.0f && isfinite(scale))", "!isfinite(scale)", ["plan"]),
-    Mutant("scale_on_hopper", "a scale in memory goes to a kernel that does not read it", IMPL + "tile.h",
-           "else if (desc->softmax_scale_on_device)", "else if (desc->softmax_scale_on_device < 0)", ["hopper"]),
     Mutant("tree_bit_of_the_next", "bits are looked for one token too far", IMPL + "cpu.h",
            ">> other % 32 & 1", ">> (other + 1) % 32 & 1", ["cpu hand"]),
     Mutant("tree_of_the_first_token", "all tokens of a request have the first one's row of the mask", IMPL + "cpu.h",
@@ -107,7 +99,7 @@ HOST = [
     Mutant("tree_words_unchecked", "a mask's rows may overlap", IMPL + "args.h",
            "if (args->tree_mask_stride < words ||", "if (args->tree_mask_stride < 1 ||", ["bad input"]),
     Mutant("tree_on_hopper", "a tree mask goes to a kernel that has none", IMPL + "tile.h",
-           "else if (desc->mask == LATHE_MASK_TREE)", "else if (desc->mask == LATHE_MASK_TREE + 1)", ["hopper"]),
+           "  if (desc->mask == LATHE_MASK_TREE)\n", "  if (desc->mask == LATHE_MASK_TREE + 1)\n", ["hopper"]),
     Mutant("rank_has_rows_of_the_first", "every rank takes the first one's positions for its own", IMPL + "ranks.h",
            "lathep_rank_rows(desc, desc->cp_rank, end)", "lathep_rank_rows(desc, 0, end)", ["ranks"]),
     Mutant("rank_without_interleave", "a row's position is found as with an interleave of 1", IMPL + "ranks.h",
@@ -270,14 +262,35 @@ KERNEL = [
            ["options"]),
     Mutant("k_window_slot", "a part's slot is found by blocks that are not work", PARTS + "work.cuh.j2",
            "part.begin - blocks_before(part.first_seen));", "part.begin);", ["options"]),
-    Mutant("k_softcap_dropped", "logits are not capped", PARTS + "softcap.cuh.j2",
-           "tanh_of(s[n][i] * inside)", "(s[n][i] * inside)", ["options"]),
-    Mutant("k_softcap_scaled_twice", "capped logits are scaled again", PARTS + "softmax.cuh.j2",
-           "SOFTCAP ? 1.0f : to_logits", "to_logits", ["options"]),
+    Mutant("k_softcap_dropped", "logits are not capped", PARTS + "logits.cuh.j2",
+           "tanh_of(s[i] * inside)", "(s[i] * inside)", ["options"]),
+    Mutant("k_softcap_scaled_twice", "capped logits are scaled again", PARTS + "logits.cuh.j2",
+           "SOFTCAP ? 1.0f : factor(p)", "factor(p)", ["options"]),
+    Mutant("few_window_tail_uncleared", "V before a window keeps what the slot had", "templates/decode_sm90.cuh.j2",
+           "WINDOW ? hidden - i * SLOT_TOKENS : 0", "0 * hidden", ["options"]),
+    Mutant("few_window_not_slow", "a window's first block is taken for one that is all seen", "templates/decode_sm90.cuh.j2",
+           "left >= TOKENS && !(WINDOW && hidden > 0)", "left >= TOKENS", ["options"]),
+    Mutant("few_window_reads_all", "table entries before the window are read", PARTS + "few_fill.cuh.j2",
+           "slot < last && (!WINDOW || slot >= seen)", "slot < last", ["options"]),
+    Mutant("few_sink_of_parts", "each part of a request has the sink, and their merge", PARTS + "few_epilogue.cuh.j2",
+           "to.partial ? sum : denominator(", "to.partial && !SINKS ? sum : denominator(", ["options"]),
+    Mutant("wide_window_unmasked", "blocks that only some rows see are seen by all", PARTS + "wide_scores.cuh.j2",
+           "|| (WINDOW && block < passed)", "", ["options"]),
+    Mutant("wide_window_uncleared", "V before a window keeps what the stage had", "templates/decode_sm90a.cuh.j2",
+           "WINDOW ? part.first_seen - block * TOKENS : 0;", "0 * part.first_seen;", ["options"]),
+    Mutant("wide_window_reads_all", "table entries before the window are read", PARTS + "wide_load.cuh.j2",
+           "position < seen && (!WINDOW || position + PAGE > first_seen)", "position < seen", ["options"]),
+    Mutant("wide_window_waits_for_all", "a box waits for pieces that do not come", PARTS + "wide_load.cuh.j2",
+           "(WINDOW ? pieces() - missing() : pieces())", "pieces()", ["options"]),
+    Mutant("wide_sink_of_parts", "each part of a request has the sink, and their merge", PARTS + "wide_epilogue.cuh.j2",
+           "SINKS && !to.partial ?", "SINKS ?", ["options"]),
+    Mutant("wide_cap_after_mask", "what is masked comes back as -cap", "templates/decode_sm90a.cuh.j2",
+           "      logits.cap(p, scores);\n      mask.apply(p, scores, block);\n",
+           "      mask.apply(p, scores, block);\n      logits.cap(p, scores);\n", ["options"]),
     Mutant("k_softcap_of_the_mask", "what is masked comes back as -cap", PARTS + "softmax.cuh.j2",
            "  const int lane = threadIdx.x % 32;\n",
            "  const int lane = threadIdx.x % 32;\n  masked = masked && !SOFTCAP;\n", ["options"]),
-    Mutant("k_softcap_series", "the series of small logits loses a term", PARTS + "softcap.cuh.j2",
+    Mutant("k_softcap_series", "the series of small logits loses a term", PARTS + "logits.cuh.j2",
            "square, -1.0f / 3)", "square, 0.0f)", ["options"]),
     Mutant("k_sink_of_parts", "each part of a request has the sink, and their merge", PARTS + "epilogue.cuh.j2",
            "to.partial ? sum : denominator(", "false ? sum : denominator(", ["options"]),
@@ -302,7 +315,7 @@ KERNEL = [
            "SINK_IN_LSE = SINKS && RANKS", "SINK_IN_LSE = false", ["options", "ranks"]),
     Mutant("k_sink_in_parts", "each part of a request has the sink in its lse", PARTS + "epilogue.cuh.j2",
            "SINK_IN_LSE && !to.partial", "SINK_IN_LSE", ["options", "ranks"]),
-    Mutant("k_scale_not_read", "the scale in memory is not read", PARTS + "softmax.cuh.j2",
+    Mutant("k_scale_not_read", "the scale in memory is not read", PARTS + "logits.cuh.j2",
            "multiply(p.scale_log2, *p.softmax_scale)", "p.scale_log2", ["options"]),
     Mutant("k_query_codes_swapped", "pairs of an e4m3 query's columns change places", PARTS + "load.cuh.j2",
            "chunk_offset<Q_CHUNKS>(row, step * 2 + 1) + quad * 4, high", "chunk_offset<Q_CHUNKS>(row, step * 2 + 1) + (quad ^ 1) * 4, high",
@@ -405,7 +418,7 @@ KERNEL = [
            "if (sync_any(CONSUMER_BARRIER, CONSUMERS * 32, high)) {",
            "if (sync_any(CONSUMER_BARRIER, CONSUMERS * 32, false)) {", ["grid"]),
     Mutant("few_tail_not_cleared", "V past the last row is multiplied by zero", PARTS + "few_output.cuh.j2",
-           "threadIdx.x % 16) >= rows)", "threadIdx.x % 16) >= rows + SLOT_TOKENS)", ["grid"]),
+           "row >= to || row < from", "row >= to + SLOT_TOKENS || row < from", ["grid"]),
     Mutant("few_page_row_dropped", "every slot is the first of its page", PARTS + "few_fill.cuh.j2",
            "row = position - index * p.page_size;", "row = 0;", ["edges", "grid"]),
     Mutant("few_query_rows_reversed", "rows of the query are in another order than the output's",
@@ -425,20 +438,20 @@ KERNEL = [
            "          barrier_wait(empty + at.slot * 8, at.parity ^ 1);\n          copy_row(", "          copy_row(",
            ["lengths", "stress"], race=True),
     Mutant("few_released_too_early", "slots are refilled while they are read", "templates/decode_sm90.cuh.j2",
-           """      softmax_block(state, s, out, p.scale_log2, p_write + p_now, rest);
+           """      softmax_block(state, s, out, logits.rest(p), p_write + p_now, rest);
 
       // Past the vote some warp has seen each slot full.
-      if (left >= TOKENS) {
+      if (left >= TOKENS && !(WINDOW && hidden > 0)) {
 #pragma unroll
         for (int i = 0; i < BLOCK_SLOTS; ++i) {
           accumulate_slot(out, (p_read + p_now) ^ i * 32, values, at.plus(i).slot * SLOT_BYTES);
         }
         release(empty, at, BLOCK_SLOTS);
-""", """      if (left >= TOKENS) {
+""", """      if (left >= TOKENS && !(WINDOW && hidden > 0)) {
         release(empty, at, BLOCK_SLOTS);
       }
-      softmax_block(state, s, out, p.scale_log2, p_write + p_now, rest);
-      if (left >= TOKENS) {
+      softmax_block(state, s, out, logits.rest(p), p_write + p_now, rest);
+      if (left >= TOKENS && !(WINDOW && hidden > 0)) {
 #pragma unroll
         for (int i = 0; i < BLOCK_SLOTS; ++i) {
           accumulate_slot(out, (p_read + p_now) ^ i * 32, values, at.plus(i).slot * SLOT_BYTES);
@@ -468,13 +481,13 @@ KERNEL = [
            "templates/decode_sm90a.cuh.j2", "load_shared_float(s.factor() + own_row() * 4 + 32);",
            "load_shared_float(s.factor() + own_row() * 4);", ["grid"]),
     Mutant("wide_tail_mask_off_by_one", "the row past the last is seen", PARTS + "wide_scores.cuh.j2",
-           ">= limit[i % 4 / 2]", "> limit[i % 4 / 2]", ["grid"]),
+           "limit[i % 4 / 2])) {", "limit[i % 4 / 2] + 1)) {", ["grid"]),
     Mutant("wide_mask_starts_late", "the first block that needs a mask gets none", PARTS + "wide_scores.cuh.j2",
-           "if (block >= whole) {", "if (block > whole) {", ["grid"]),
+           "block >= whole ||", "block > whole ||", ["grid"]),
     Mutant("wide_rope_cut_short", "scores leave out a part of the rope part", PARTS + "wide_scores.cuh.j2",
            "BOX == BOXES ? R / 16 :", "BOX == BOXES ? R / 32 :", ["grid"]),
     Mutant("wide_tail_not_cleared", "V past the last row is multiplied by zero", "templates/decode_sm90a.cuh.j2",
-           "if ((block + 1) * TOKENS > part.seen) {", "if (block * TOKENS > part.seen) {", ["grid"]),
+           "if ((block + 1) * TOKENS > part.seen ||", "if (block * TOKENS > part.seen ||", ["grid"]),
     Mutant("wide_page_row_dropped", "every box is the first of its page", PARTS + "wide_load.cuh.j2",
            "row = position - entry * p.page_size;", "row = 0;", ["grid"]),
     Mutant("wide_query_rows_reversed", "rows of the query are in another order than the output's",
@@ -723,6 +736,7 @@ def main():
     parser.add_argument("--build", metavar="DIR", help="with --gpu: only build them, into DIR")
     parser.add_argument("--run", metavar="DIR", help="with --gpu: only run what is in DIR")
     parser.add_argument("--only", metavar="TEXT", default="", help="mutants whose name has TEXT")
+    parser.add_argument("--sample", metavar="N", type=int, default=0, help="only N of them, spread over the list")
     parser.add_argument("--jobs", metavar="N", type=int, default=max(1, (os.cpu_count() or 1) // 4),
                         help="with --gpu: mutants run at a time")
     parser.add_argument("--check", action="store_true", help="only look whether substitutions match")
@@ -740,6 +754,8 @@ def main():
     mutants = [m for m in (KERNEL if arguments.gpu else HOST) if arguments.only in m.name]
     if not mutants:
         raise SystemExit(f"mutate.py: no mutant is named like {arguments.only!r}")
+    if 0 < arguments.sample < len(mutants):
+        mutants = [mutants[i * len(mutants) // arguments.sample] for i in range(arguments.sample)]
     for mutant in mutants:
         if not arguments.run:
             mutant.mutated(ROOT)

@@ -11,8 +11,9 @@
 typedef struct bench_case {
   bench_row row;
   int page, l, r;
-  int relative;      // index of the case whose time this one's is compared with; -1: none
-  char name[96];     // b128_s1_h128_k4096, then what is not the default: _causal _p16 _l256r32
+  int window;    // rows of a sliding window; 0: none
+  int relative;  // index of the case whose time this one's is compared with; -1: none
+  char name[96]; // b128_s1_h128_k4096, then what is not the default: _w4096 _causal _p16 _l256r32
   char skipped[192]; // why it is not run; "": it is
 } bench_case;
 
@@ -30,15 +31,22 @@ static inline void bench_case_lens(const bench_row *r, int32_t *lens) {
     lens[i] = ref_between(&random, r->kv_min, r->kv_max);
 }
 
-// Sums over the requests: cache rows and pages.
+// The pages of a request before those that its tokens see: they need not be there.
+static inline int64_t bench_case_hidden_pages(const bench_case *c, int32_t length) {
+  int64_t hidden = c->window ? length - c->window - c->row.q_len + 1 : 0;
+  return hidden > 0 ? hidden / c->page : 0;
+}
+
+// Sums over the requests: cache rows and pages that are seen.
 static inline void bench_case_total(const bench_case *c, int64_t *kv_rows, int64_t *pages) {
   int32_t *lens = (int32_t *)ref_alloc(sizeof *lens * (size_t)c->row.batch);
   int i;
   bench_case_lens(&c->row, lens);
   *kv_rows = *pages = 0;
   for (i = 0; i < c->row.batch; i++) {
-    *kv_rows += lens[i];
-    *pages += (lens[i] + c->page - 1) / c->page;
+    const int32_t seen = c->window + c->row.q_len - 1;
+    *kv_rows += c->window && seen < lens[i] ? seen : lens[i];
+    *pages += (lens[i] + c->page - 1) / c->page - bench_case_hidden_pages(c, lens[i]);
   }
   free(lens);
 }
@@ -74,31 +82,33 @@ static inline double bench_case_flops(const bench_case *c) {
 
 static inline void bench_case_name(bench_case *c) {
   const bench_row *r = &c->row;
-  char lens[32], page[16] = "", dims[32] = "";
+  char lens[32], window[16] = "", page[16] = "", dims[32] = "";
   if (r->kv_min == r->kv_max)
     snprintf(lens, sizeof lens, "%d", r->kv_max);
   else
     snprintf(lens, sizeof lens, "%d-%d", r->kv_min, r->kv_max);
+  if (c->window)
+    snprintf(window, sizeof window, "_w%d", c->window);
   if (c->page != 64)
     snprintf(page, sizeof page, "_p%d", c->page);
   if (c->l != 512 || c->r != 64)
     snprintf(dims, sizeof dims, "_l%dr%d", c->l, c->r);
-  snprintf(c->name, sizeof c->name, "b%d_s%d_h%d_k%s%s%s%s", r->batch, r->q_len, r->heads, lens,
-           r->causal ? "_causal" : "", page, dims);
+  snprintf(c->name, sizeof c->name, "b%d_s%d_h%d_k%s%s%s%s%s", r->batch, r->q_len, r->heads, lens,
+           window, r->causal ? "_causal" : "", page, dims);
 }
 
 // What the peers took for it, if they were measured on such a row: bf16, 512 + 64, pages of 64.
 static inline const bench_reference *bench_case_reference(const bench_case *c, lathe_dtype kv,
                                                           const char *peers) {
-  int same = c->l == 512 && c->r == 64 && c->page == 64 && kv == LATHE_DTYPE_BF16;
+  int same = c->l == 512 && c->r == 64 && c->page == 64 && !c->window && kv == LATHE_DTYPE_BF16;
   return bench_reference_of(same ? peers : NULL, &c->row);
 }
 
 // ---------------------------------------------------------------------------------- their list
 
 // Returns the index of the new case, or -1 where --filter leaves it out.
-static inline int bench_cases_add(bench_cases *cases, const bench_options *o, bench_row row,
-                                  int page, int relative) {
+static inline int bench_cases_add_window(bench_cases *cases, const bench_options *o, bench_row row,
+                                         int page, int window, int relative) {
   bench_case c;
   double kv;
   memset(&c, 0, sizeof c);
@@ -106,6 +116,7 @@ static inline int bench_cases_add(bench_cases *cases, const bench_options *o, be
   c.page = page;
   c.l = o->l;
   c.r = o->r;
+  c.window = window;
   c.relative = relative;
   bench_case_name(&c);
   if (o->filter && !strstr(c.name, o->filter))
@@ -122,6 +133,11 @@ static inline int bench_cases_add(bench_cases *cases, const bench_options *o, be
   }
   cases->at[cases->count] = c;
   return cases->count++;
+}
+
+static inline int bench_cases_add(bench_cases *cases, const bench_options *o, bench_row row,
+                                  int page, int relative) {
+  return bench_cases_add_window(cases, o, row, page, 0, relative);
 }
 
 static inline void bench_cases_grid(bench_cases *cases, const bench_options *o) {
@@ -159,6 +175,12 @@ static inline void bench_cases_pages(bench_cases *cases, const bench_options *o,
     bench_cases_add(cases, o, row, page, of64);
 }
 
+static inline void bench_cases_windows(bench_cases *cases, const bench_options *o, bench_row row) {
+  int window = row.kv_max, whole = bench_cases_add(cases, o, row, o->page, -1);
+  row.kv_min = row.kv_max = 131072;
+  bench_cases_add_window(cases, o, row, o->page, window, whole);
+}
+
 static inline void bench_cases_make(bench_cases *cases, const bench_options *o) {
   static const bench_row heads[] = {
       {1, 1, 8, 32768, 32768, 0}, {16, 1, 8, 4096, 4096, 0}, {128, 1, 8, 4096, 4096, 0}};
@@ -166,6 +188,10 @@ static inline void bench_cases_make(bench_cases *cases, const bench_options *o) 
                                     {16, 1, 16, 4096, 4096, 0},
                                     {128, 1, 16, 4096, 4096, 0},
                                     {128, 1, 128, 4096, 4096, 0}};
+  static const bench_row windows[] = {{1, 1, 16, 4096, 4096, 0},
+                                      {64, 1, 16, 4096, 4096, 0},
+                                      {1, 1, 128, 4096, 4096, 0},
+                                      {64, 1, 128, 4096, 4096, 0}};
   const bench_row *rows = o->given;
   int count = o->num_given, i;
   memset(cases, 0, sizeof *cases);
@@ -175,6 +201,9 @@ static inline void bench_cases_make(bench_cases *cases, const bench_options *o) 
   } else if (!count && o->mode == BENCH_MODE_PAGES) {
     rows = pages;
     count = sizeof pages / sizeof pages[0];
+  } else if (!count && o->mode == BENCH_MODE_WINDOWS) {
+    rows = windows;
+    count = sizeof windows / sizeof windows[0];
   }
   if (o->mode == BENCH_MODE_GRID)
     bench_cases_grid(cases, o);
@@ -185,6 +214,8 @@ static inline void bench_cases_make(bench_cases *cases, const bench_options *o) 
       bench_cases_heads(cases, o, rows[i]);
     else if (o->mode == BENCH_MODE_PAGES)
       bench_cases_pages(cases, o, rows[i]);
+    else if (o->mode == BENCH_MODE_WINDOWS)
+      bench_cases_windows(cases, o, rows[i]);
     else
       bench_cases_add(cases, o, rows[i], o->page, -1);
 }

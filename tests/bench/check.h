@@ -13,9 +13,9 @@
 enum { BENCH_MOST_REQUESTS = 8, BENCH_MOST_CHECKED = 64, BENCH_CHECKERS = 32 };
 
 typedef struct bench_checked {
-  const unsigned char *cache; // the request's pages, in order
+  const unsigned char *cache; // the request's pages that are seen, in order
   const uint16_t *q;
-  int32_t length;
+  int32_t length, hidden_pages;
   int64_t token, head;
   uint16_t *out;
   float lse;
@@ -36,14 +36,14 @@ static inline void bench_check_row(const bench_step *s, bench_checked *row) {
   int32_t pages = (row->length + s->c->page - 1) / s->c->page, i;
   int32_t *table = (int32_t *)ref_alloc(sizeof *table * (size_t)(pages + 1));
   for (i = 0; i < pages; i++)
-    table[i] = i;
+    table[i] = i - row->hidden_pages; // none where that is negative, and none is looked up
   desc.num_heads = desc.max_batch = desc.max_q_len = 1;
   desc.max_seq_len = row->length;
   desc.mask = LATHE_MASK_NONE;
   args.batch = 1;
   args.q = row->q;
   args.kv_cache = row->cache;
-  args.num_pages = pages;
+  args.num_pages = pages - row->hidden_pages;
   args.block_tables = table;
   args.block_table_stride = 0;
   args.seq_lens = &row->length;
@@ -94,15 +94,17 @@ static inline void bench_check_pick(bench_checking *c, unsigned char **caches, i
   int k, i;
   for (k = 0; k < requests; k++) {
     int request = k == 0 ? r->batch - 1 : (int)ref_below(&random, r->batch);
-    int64_t pages = (s->lens[request] + s->c->page - 1) / s->c->page, page;
+    int64_t hidden = bench_case_hidden_pages(s->c, s->lens[request]), page;
+    int64_t pages = (s->lens[request] + s->c->page - 1) / s->c->page - hidden;
     caches[k] = (unsigned char *)ref_alloc((size_t)pages * page_bytes);
     for (page = 0; page < pages; page++)
-      bench_cache_read(s->m, (size_t)s->table[request * s->stride + page] * page_bytes, page_bytes,
-                       caches[k] + (size_t)page * page_bytes);
+      bench_cache_read(s->m, (size_t)s->table[request * s->stride + hidden + page] * page_bytes,
+                       page_bytes, caches[k] + (size_t)page * page_bytes);
     for (i = k; i < c->count; i += requests) {
       bench_checked *row = &c->rows[i];
       int token = i == 0 ? r->q_len - 1 : (int)ref_below(&random, r->q_len);
       row->cache = caches[k];
+      row->hidden_pages = (int32_t)hidden;
       row->token = (int64_t)request * r->q_len + token;
       row->head = i == 0 ? r->heads - 1 : ref_below(&random, r->heads);
       row->q = s->m->host_q + (size_t)(row->token * r->heads + row->head) * d;

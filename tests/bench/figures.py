@@ -68,6 +68,8 @@ def label(row):
     """As in the tables: B, S, H, K and what is not the default."""
     kv = str(row['kv_max']) if row['kv_min'] == row['kv_max'] else f'{row["kv_min"]}–{row["kv_max"]}'
     text = f'{row["batch"]}, {row["q_len"]}, {row["num_heads"]}, {kv}'
+    if row.get('sliding_window'):
+        text += f' window {row["sliding_window"]}'
     if row['causal']:
         text += ' causal'
     if row.get('page_size', 64) != 64:
@@ -94,7 +96,8 @@ def table(data):
     relative = any(row.get('relative') for row in rows)
     if relative:
         pages = any(row.get('page_size', 64) != 64 for row in rows)
-        columns.append('of p64' if pages else 'of 2^n')
+        windows = any(row.get('sliding_window') for row in rows)
+        columns.append('of p64' if pages else 'of K=w' if windows else 'of 2^n')
     lines = ['| B, S, H, K | kernel | ' + ' | '.join(columns) + ' |', '| --- | --- |' + ' ---: |' * len(columns)]
     for row in rows:
         cells = [_number(best(row), 1)] + [_number(time_of(row, key), 1) for _, key in peers]

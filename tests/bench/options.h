@@ -12,13 +12,16 @@
 #include <stdlib.h>
 
 static const char bench_usage[] =
-    "usage: bench [--rows B,S,H,K[,...] | --grid | --heads | --pages] [OPTION...]\n"
+    "usage: bench [--rows B,S,H,K[,...] | --grid | --heads | --pages | --windows] [OPTION...]\n"
     "which rows (B requests of S new tokens, H heads, K cache rows); default: the table of rows.h\n"
     "  --rows LIST     these rows. K: 4096, or 32k, or 1000-16000 (uneven lengths); 4096c: causal\n"
     "  --grid          B 1 to 128, K 1k to 128k, H 8 to 128, S 1 to 4, timed as with --quick\n"
     "  --heads         6, 12, 20, 24, 40, 48, 96 heads beside the next power of two; with --rows\n"
     "                  of those rows\n"
     "  --pages         pages of 1 to 64 rows, as a fraction of 64; with --rows of those rows\n"
+    "  --windows       a sliding window of K rows over 131072, as a fraction of the speed over K; "
+    "with\n"
+    "                  --rows of those rows\n"
     "  --filter TEXT   of the rows, those with TEXT in their name\n"
     "  --max-kv GB     no row with more cache than this; default: 5 with --grid, else none\n"
     "  --list          print the rows and end; needs no GPU\n"
@@ -41,7 +44,8 @@ typedef enum bench_mode {
   BENCH_MODE_ROWS,
   BENCH_MODE_GRID,
   BENCH_MODE_HEADS,
-  BENCH_MODE_PAGES
+  BENCH_MODE_PAGES,
+  BENCH_MODE_WINDOWS
 } bench_mode;
 
 enum { BENCH_MOST_GIVEN = 64 }; // rows of --rows
@@ -167,6 +171,8 @@ static inline int bench_parse(bench_options *o, int argc, char **argv) {
       bad = bench_parse_mode(o, BENCH_MODE_HEADS);
     else if (strcmp(argv[i], "--pages") == 0)
       bad = bench_parse_mode(o, BENCH_MODE_PAGES);
+    else if (strcmp(argv[i], "--windows") == 0)
+      bad = bench_parse_mode(o, BENCH_MODE_WINDOWS);
     else if (strcmp(argv[i], "--quick") == 0)
       o->quick = 1;
     else if (strcmp(argv[i], "--sustained") == 0)

@@ -131,6 +131,8 @@ static inline bench_columns bench_columns_of(const bench_cases *cases, const ben
   }
   if (o->mode == BENCH_MODE_PAGES)
     columns.relative = "of p64";
+  else if (o->mode == BENCH_MODE_WINDOWS)
+    columns.relative = "of K=w";
   else if (o->mode == BENCH_MODE_HEADS)
     columns.relative = "of 2^n";
   return columns;

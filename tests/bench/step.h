@@ -48,6 +48,7 @@ static inline lathe_decode_desc bench_step_desc(const bench_case *c, const bench
   desc.max_batch = c->row.batch;
   desc.max_q_len = c->row.q_len;
   desc.max_seq_len = c->row.kv_max;
+  desc.sliding_window = c->window;
   desc.mask = c->row.causal ? LATHE_MASK_CAUSAL : LATHE_MASK_NONE;
   return desc;
 }
@@ -78,7 +79,7 @@ static inline int bench_step_plan(bench_step *s, bench_result *to) {
   return 0;
 }
 
-// Lengths, and tables of pages in random order; entries past a request's pages name no page.
+// Lengths, and tables of pages in random order; entries of what is not seen name no page.
 static inline void bench_step_tables(bench_step *s) {
   const bench_case *c = s->c;
   ref_random random = {7};
@@ -97,7 +98,7 @@ static inline void bench_step_tables(bench_step *s) {
     order[i] = (int32_t)i;
   ref_shuffle(&random, order, s->pages);
   for (i = 0; i < c->row.batch; i++)
-    for (k = 0; k < (s->lens[i] + c->page - 1) / c->page; k++)
+    for (k = bench_case_hidden_pages(c, s->lens[i]); k < (s->lens[i] + c->page - 1) / c->page; k++)
       s->table[i * s->stride + k] = order[at++];
   free(order);
   gpu_buffer_upload(&s->m->lens, s->lens, sizeof *s->lens * (size_t)c->row.batch);

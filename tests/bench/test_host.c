@@ -145,6 +145,20 @@ Test(cases, pages) {
   free(cases.at);
 }
 
+Test(cases, windows) {
+  bench_cases cases = cases_of("--windows --rows 4,2,16,4k");
+  const bench_case *whole = &cases.at[0], *window = &cases.at[1];
+  int64_t kv_rows, pages;
+  cr_assert(cases.count == 2 && !whole->window && window->window == 4096 && window->relative == 0);
+  cr_assert_str_eq(window->name, "b4_s2_h16_k131072_w4096");
+  bench_case_total(window, &kv_rows, &pages);
+  cr_assert(kv_rows == 4 * 4097 && pages == 4 * 65);
+  cr_assert(bench_case_hidden_pages(window, 131072) == 2048 - 65);
+  cr_assert(bench_case_hidden_pages(window, 4000) == 0 &&
+            bench_case_hidden_pages(whole, 9999) == 0);
+  free(cases.at);
+}
+
 Test(cases, filter_and_names) {
   bench_cases cases = cases_of("--grid --filter s4_h64_k1024 --dims 256,32");
   cr_assert(cases.count == 5);

@@ -81,7 +81,7 @@ def texts(program, generated):
                 jobs[plain(v)] = v
         elif f.op == 'decode':
             # without options and, where there are any, with each and with all
-            known = schema.OP_OPTIONS['decode'] if f.arch == 'sm80' else ''
+            known = f.known_options
             for options in {'', *known, known}:
                 v = schema.Variant(f, 320, 64, f.tile(320, 64, 40, 232448), options=options)
                 jobs[f'{f.arch} {f.q} {f.kv} {f.out} 320 64 40 64 232448 {v.option_bits}'] = v

@@ -82,7 +82,7 @@ REFUSED = [
     ('an e4m3 output of Hopper\'s', with_family('out = "bf16"', 'out = "e4m3"', HOPPER), ('family 1', "out = 'e4m3'", 'bf16, f16')),
     ('unknown option', with_row('why', 'options = ["x"]\nwhy'), ('variant 1', "options = 'x'", 'wcsdtr')),
     ('options out of order', with_row('why', 'options = ["cw"]\nwhy'), ('variant 1', "options = 'cw'", 'in this order')),
-    ('an option of Hopper\'s', with_hopper('why', 'options = ["w"]\nwhy'), ('variant 1', 'decode_sm90a_bf16_bf16', "options = 'w'")),
+    ('an option that Hopper has not', with_hopper('why', 'options = ["t"]\nwhy'), ('variant 1', 'decode_sm90a_bf16_bf16', "options = 't'", 'wcsd')),
     ('an option that merges do not have', toml(rows=(ROW, MERGE_ROW + 'options = ["w"]\n')), ('variant 2', "options = 'w'", "'sr'")),
     ('a merge that knows of ranks and of nothing to do there', toml(rows=(ROW, MERGE_ROW + 'options = ["r"]\n')), ('variant 2', "options = 'r'", "'sr'")),
     ('no schedule kernel of a window', with_row('why', 'options = ["w"]\nwhy'), ('variant 1', "schedule_sm80 at tokens = 32", "options 'w'")),

@@ -125,7 +125,7 @@ size_t %s_count(void) { return lathe_kernels()->num_images + 0 * (size_t)lathe_v
 BOTH = '''#include <stddef.h>
 size_t one_count(void);
 size_t two_count(void);
-int main(void) { return one_count() == 8 && two_count() == 8 ? 0 : 1; }
+int main(void) { return one_count() == %d && two_count() == %d ? 0 : 1; }
 '''
 
 
@@ -246,7 +246,8 @@ def main():
             built = compiler.kernels(f'copy {name}', '-arch=sm_90a', '-rdc=true', f'-DLATHE_NAMESPACE={name}_')
             if built:
                 (built / 'kernels.o').rename(both / f'{name}_kernels.o')
-        if compiler.c(both, main=BOTH, **{name: COPY % (name, name, name) for name in ('one', 'two')}):
+        copies = {name: COPY % (name, name, name) for name in ('one', 'two')}
+        if compiler.c(both, main=BOTH % (len(names), len(names)), **copies):
             compiler.link(both, 'two copies', '-arch=sm_90a', '-rdc=true')
             output = subprocess.run(['nm', both / 'program'], text=True, stdout=subprocess.PIPE).stdout
             symbols = {line.split()[-1] for line in output.splitlines()}

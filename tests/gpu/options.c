@@ -88,10 +88,22 @@ static int same_bits(const problem *p, const unsigned char *out, const float *ls
                    "%s: other bits %s", problem_name(p, name, sizeof name), what);
 }
 
+// The families that a case runs on: the portable one, and where it computes this one of Hopper's,
+// by turns.
+enum { TURNS = 2 };
+static const family *case_family(int size, int variant, const shape *s, int turn) {
+  const family *f = turn == 0 ? families : families + 1 + (size / 2 + variant) % 2;
+  if (turn && (s->kv != s->q || s->q == LATHE_DTYPE_E4M3 || s->out == LATHE_DTYPE_E4M3))
+    return NULL;
+  if (turn && (s->tree || (s->world > 1 && (!s->local || (s->sinks && s->rank == 0)))))
+    return NULL;
+  return family_runs(f) ? f : NULL;
+}
+
 // A run over one poison and over another, then one with a schedule: the same bits; and right.
-static void run_case(lathe_context *context, problem *p) {
+static void run_case(lathe_context *context, const family *f, problem *p) {
   device_problem device;
-  lathe_decode_plan *plan = make_plan(context, &p->desc);
+  lathe_decode_plan *plan = family_plan(context, f, &p->desc);
   unsigned char *out = (unsigned char *)ref_alloc(p->out_size + 1);
   float *lse = (float *)ref_alloc(p->lse_size + 4);
   char name[256];
@@ -126,44 +138,59 @@ enum { VARIANTS = 4 };
 // from the n-th on.
 static int warm(const char *share) {
   const unsigned options = (unsigned)atoi(share) / WARM_PROCESSES;
-  lathe_context *context;
-  int i;
+  int i, turn;
   if (gpu_missing())
     return 3;
-  context = gpu_context_create(NULL, LATHE_SWITCH_ON);
   for (i = atoi(share) % WARM_PROCESSES; i < SIZES * VARIANTS; i += WARM_PROCESSES) {
     shape s = options_shape(i / VARIANTS, i % VARIANTS, options);
-    lathe_decode_plan *plan = NULL;
     problem p;
     problem_make(&p, &s);
-    lathe_decode_plan_create(context, &p.desc, &plan);
-    lathe_decode_plan_destroy(plan);
+    for (turn = 0; turn < TURNS; turn++) {
+      const family *f = case_family(i / VARIANTS, i % VARIANTS, &s, turn);
+      lathe_context *context = f ? family_context(f) : NULL;
+      lathe_decode_plan *plan = NULL;
+      if (context)
+        lathe_decode_plan_create(context, &p.desc, &plan);
+      lathe_decode_plan_destroy(plan);
+      lathe_context_destroy(context);
+    }
     problem_free(&p);
   }
-  lathe_context_destroy(context);
   return 0;
 }
 
+// One case, cut in both ways, on its families.
+static void run_size(lathe_context *const *contexts, int size, int variant, unsigned options) {
+  int cut, turn;
+  for (cut = 0; cut < (gpu_on_cpu ? 1 : 2); cut++) // the CPU cuts nothing
+    for (turn = 0; turn < TURNS; turn++) {
+      shape s = options_shape(size, variant, options);
+      const family *f = case_family(size, variant, &s, turn);
+      problem p;
+      if (!f)
+        continue;
+      problem_make(&p, &s);
+      p.desc.split_len = cut ? 128 : 0;
+      p.desc.num_sms = (size + variant) % 3 == 2 ? 3 : 0;
+      run_case(contexts[f - families], f, &p);
+      problem_free(&p);
+    }
+}
+
 static void run_options(unsigned options) {
-  lathe_context *context = gpu_context_create(NULL, LATHE_SWITCH_ON);
-  int size, variant, cut;
-  if (!gpu_small())
+  lathe_context *contexts[FAMILIES];
+  const int few = gpu_small() || gpu_on_cpu; // the CPU's options have tests of their own
+  int size, variant, i;
+  for (i = 0; i < FAMILIES; i++)
+    contexts[i] = family_runs(&families[i]) ? family_context(&families[i]) : NULL;
+  if (!few)
     warm_cache((int)options * WARM_PROCESSES);
   for (size = 0; size < SIZES; size++)
-    for (variant = 0; variant < VARIANTS; variant++) {
-      if (gpu_small() && variant != size % 4)
-        continue;
-      for (cut = 0; cut < 2; cut++) {
-        shape s = options_shape(size, variant, options);
-        problem p;
-        problem_make(&p, &s);
-        p.desc.split_len = cut ? 128 : 0;
-        p.desc.num_sms = (size + variant) % 3 == 2 ? 3 : 0;
-        run_case(context, &p);
-        problem_free(&p);
-      }
-    }
-  lathe_context_destroy(context);
+    for (variant = 0; variant < VARIANTS; variant++)
+      if (!few || variant == size % 4)
+        run_size(contexts, size, variant, options);
+  for (i = 0; i < FAMILIES; i++)
+    lathe_context_destroy(contexts[i]);
 }
 
 GPU_TEST(options, sliding_window) {
@@ -243,33 +270,36 @@ GPU_TEST(options, ranks_and_e4m3_query_and_softcap_and_softmax_scale_on_the_devi
 // Every position of a window's ends against blocks: windows and lengths from 1 on, in one batch.
 GPU_TEST(options, sliding_window_at_every_length) {
   static const int some[] = {1, 2, 15, 16, 17, 31, 33, 63, 64, 65, 129};
-  lathe_context *context = gpu_context_create(NULL, LATHE_SWITCH_ON);
   size_t i;
-  int q_len;
-  for (i = 0; i < sizeof some / sizeof some[0]; i++)
-    for (q_len = 1; q_len <= 4; q_len += 3) {
-      shape s = options_shape(0, 0, WINDOW);
-      problem p;
-      if (gpu_small() && i % 4 != 1)
-        continue;
-      s.batch = 140;
-      s.kv_len = 139;
-      s.q_len = q_len;
-      s.num_heads = i % 2 ? 16 : 40;
-      s.page_size = i % 3 ? 8 : 64;
-      s.lengths = LENGTHS_STEPS;
-      s.window = some[i];
-      problem_make(&p, &s);
-      run_case(context, &p);
-      problem_free(&p);
-    }
-  lathe_context_destroy(context);
+  int q_len, turn;
+  for (turn = 0; turn < FAMILIES; turn++) {
+    const family *f = &families[turn];
+    lathe_context *context = family_runs(f) ? family_context(f) : NULL;
+    for (i = 0; context && i < sizeof some / sizeof some[0]; i++)
+      for (q_len = 1; q_len <= 4; q_len += 3) {
+        shape s = options_shape(0, 0, WINDOW);
+        problem p;
+        if (gpu_small() && i % 4 != 1)
+          continue;
+        s.batch = 140;
+        s.kv_len = 139;
+        s.q_len = q_len;
+        s.num_heads = i % 2 ? 16 : 40;
+        s.page_size = i % 3 ? 8 : 64;
+        s.lengths = LENGTHS_STEPS;
+        s.window = some[i];
+        problem_make(&p, &s);
+        run_case(context, f, &p);
+        problem_free(&p);
+      }
+    lathe_context_destroy(context);
+  }
 }
 
 // Every place of the new tokens against blocks, in one batch: one word of the mask, and three.
 GPU_TEST(options, tree_mask_at_every_length) {
   static const int q_lens[] = {4, 1, 33, 64, 65};
-  lathe_context *context = gpu_context_create(NULL, LATHE_SWITCH_ON);
+  lathe_context *context = family_context(families);
   size_t i;
   for (i = 0; i < (gpu_small() ? 1 : sizeof q_lens / sizeof q_lens[0]); i++) {
     shape s = options_shape(0, 0, TREE);
@@ -282,7 +312,7 @@ GPU_TEST(options, tree_mask_at_every_length) {
     s.ragged = i > 2;
     s.lengths = LENGTHS_STEPS;
     problem_make(&p, &s);
-    run_case(context, &p);
+    run_case(context, families, &p);
     problem_free(&p);
   }
   lathe_context_destroy(context);
@@ -290,7 +320,7 @@ GPU_TEST(options, tree_mask_at_every_length) {
 
 // Every end of a request against the ranks' turns, and these against blocks.
 GPU_TEST(options, ranks_at_every_length) {
-  lathe_context *context = gpu_context_create(NULL, LATHE_SWITCH_ON);
+  lathe_context *context = family_context(families);
   size_t i;
   int world, q_len;
   for (world = 2; world <= 4; world++)
@@ -310,7 +340,7 @@ GPU_TEST(options, ranks_at_every_length) {
         s.rank = (int)(i + (size_t)q_len) % world;
         s.interleave = interleaves[i];
         problem_make(&p, &s);
-        run_case(context, &p);
+        run_case(context, families, &p);
         problem_free(&p);
       }
   lathe_context_destroy(context);

@@ -264,28 +264,21 @@ Test(dispatch, what_hopper_leaves_to_the_portable_kernel) {
   expect_taken(&desc, "decode_sm80_bf16_bf16_l528r64_m");
 }
 
-Test(dispatch, options_go_to_the_portable_kernel) {
+Test(dispatch, options) {
   lathe_decode_desc desc = hopper_desc(512, 64, 128, 64);
   desc.sliding_window = 100;
-  expect_taken(&desc, "decode_sm80_bf16_bf16_w_l512r64_m64t64s2x1");
-  expect_line("decode_sm90a_bf16_bf16: passed over: sliding_window is 100, and it has no window\n");
+  expect_taken(&desc, "decode_sm90a_bf16_bf16_w_l512r64_m64t64s2p64");
   desc.num_heads = 16;
-  expect_taken(&desc, "decode_sm80_bf16_bf16_w_l512r64_m16t32s2x2");
-  expect_line("decode_sm90_bf16_bf16: passed over: sliding_window is 100, and it has no window\n");
+  expect_taken(&desc, "decode_sm90_bf16_bf16_w_l512r64_m16t64s8p16");
   desc.logit_softcap = 30;
-  expect_taken(&desc, "decode_sm80_bf16_bf16_wc_l512r64_m16t32s2x2");
+  expect_taken(&desc, "decode_sm90_bf16_bf16_wc_l512r64_m16t64s8p16");
   desc.sliding_window = 0;
-  expect_taken(&desc, "decode_sm80_bf16_bf16_c_l512r64_m16t32s2x2");
-  expect_line("decode_sm90_bf16_bf16: passed over: logit_softcap is 30, and it has no soft-cap\n");
-  desc.logit_softcap = 0;
   desc.attention_sinks = 1;
-  expect_taken(&desc, "decode_sm80_bf16_bf16_s_l512r64_m16t32s2x2");
-  expect_line("decode_sm90_bf16_bf16: passed over: attention_sinks is 1, and it has no sinks\n");
-  desc.attention_sinks = 0;
+  expect_taken(&desc, "decode_sm90_bf16_bf16_cs_l512r64_m16t64s8p16");
+  desc.logit_softcap = 0;
   desc.softmax_scale_on_device = 1;
-  expect_taken(&desc, "decode_sm80_bf16_bf16_d_l512r64_m16t32s2x2");
-  expect_line("decode_sm90_bf16_bf16: passed over: softmax_scale_on_device is 1, and it takes the "
-              "host's\n");
+  expect_taken(&desc, "decode_sm90_bf16_bf16_sd_l512r64_m16t64s8p16");
+  desc.attention_sinks = 0;
   desc.softmax_scale_on_device = 0;
   desc.mask = LATHE_MASK_TREE;
   expect_taken(&desc, "decode_sm80_bf16_bf16_t_l512r64_m16t32s2x2");
@@ -397,6 +390,7 @@ Test(kernel_named, with_options) {
   NAMED(9, "decode_sm80_bf16_bf16", "decode_sm80_bf16_bf16_w_l512r64_m16t32s2x2");
   NAMED(9, "decode_sm80_bf16_bf16_w_l512r64_m16t32s2x2",
         "decode_sm80_bf16_bf16_w_l512r64_m16t32s2x2");
+  NAMED(9, "sm90a", "decode_sm90a_bf16_bf16_w_l512r64_m64t64s2p64");
 }
 
 static void expect_not_named(int major, const char *kernel, const lathe_decode_desc *desc,
@@ -420,7 +414,6 @@ Test(kernel_named, what_it_cannot_compute_is_refused) {
                    "kv_lora_rank is 576, and it takes multiples of 64, 128 to 512; give");
   desc.kv_lora_rank = 512;
   desc.sliding_window = 24;
-  expect_not_named(9, "sm90a", &desc, "sliding_window is 24, and it has no window; give");
   expect_not_named(9, "decode_sm80_bf16_bf16_l512r64_m64t64s2x1", &desc, "no tile of these dims");
   desc.sliding_window = 0;
   expect_not_named(

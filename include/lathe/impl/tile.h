@@ -197,19 +197,7 @@ LATHEP_FN int lathep_hopper_page(const lathep_hopper_tile *tile, int page_size) 
 // Which option of the desc the family has not; 0: none.
 LATHEP_FN int lathep_hopper_refuse_option(const lathe_decode_desc *desc, char *why,
                                           size_t why_size) {
-  if (desc->sliding_window)
-    lathep_print(why, why_size, "sliding_window is %d, and it has no window",
-                 (int)desc->sliding_window);
-  else if (desc->logit_softcap != 0.0f)
-    lathep_print(why, why_size, "logit_softcap is %g, and it has no soft-cap",
-                 (double)desc->logit_softcap);
-  else if (lathep_has_sinks(desc))
-    lathep_print(why, why_size, "attention_sinks is %d, and it has no sinks",
-                 (int)desc->attention_sinks);
-  else if (desc->softmax_scale_on_device)
-    lathep_print(why, why_size, "softmax_scale_on_device is %d, and it takes the host's",
-                 (int)desc->softmax_scale_on_device);
-  else if (desc->mask == LATHE_MASK_TREE)
+  if (desc->mask == LATHE_MASK_TREE)
     lathep_print(why, why_size, "mask is LATHE_MASK_TREE, and it has no tree mask");
   else if (lathep_desc_options(desc) & LATHEP_OPTION_RANKS)
     lathep_print(why, why_size, "cp_world is %d with %s, and it knows of no other ranks",
