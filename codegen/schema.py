@@ -20,10 +20,16 @@ OPTIONAL_FIELDS = {"decode": ("pages", "options"), "merge": ("options",), "sched
 HALF = ("bf16", "f16")
 ROWS = (16, 32, 64)
 # Letters of options, in the order of their bits in LATHE_P_OPTIONS, and which of them an operation's kernels know.
-OPTIONS = "wcsdi"
-OP_OPTIONS = {"decode": OPTIONS, "merge": "s", "schedule": "wi", "append": "", "join": ""}
+OPTIONS = "wcsdtri"
 HOPPER_OPTIONS = "wcsd"  # of decode
+OP_OPTIONS = {"decode": OPTIONS, "merge": "sr", "schedule": "wri", "append": "", "join": ""}
 TOKENS = (16, 32, 64)
+
+
+def options_of(op, letters):
+    """Those of a plan's options that its kernel of this operation has: the mirror of impl/variant.h."""
+    known = "" if op == "merge" and "s" not in letters else OP_OPTIONS[op]
+    return "".join(letter for letter in known if letter in letters)
 
 
 @dataclass(frozen=True)
@@ -67,11 +73,6 @@ class Family:
         """What the matrix products are of: an e4m3 query is exact in f16."""
         return "f16" if self.q == "e4m3" else self.q
 
-    @property
-    def options(self):
-        """The letters that its kernels know."""
-        return HOPPER_OPTIONS if self.arch in tiles.HOPPER else OP_OPTIONS[self.op]
-
     def kv_row(self, l, r):
         """Bytes of a cache row."""
         return 656 if self.kv == "row656" else (l + r) * (1 if self.kv == "e4m3" else 2)
@@ -80,6 +81,11 @@ class Family:
     def pages(self):
         """Rows of a page that its kernels may copy at once, the most first; none of a family that takes any page."""
         return tiles.HOPPER[self.arch].pages if self.arch in tiles.HOPPER else ()
+
+    @property
+    def known_options(self):
+        """Letters of the options that its kernels know."""
+        return HOPPER_OPTIONS if self.arch in tiles.HOPPER else OP_OPTIONS[self.op]
 
     @property
     def rows(self):
@@ -272,9 +278,9 @@ def _sizes(where, family, table):
 
 
 def _options(where, family, words):
-    known = family.options
+    known = family.known_options
     for word in words:
-        if word != "".join(letter for letter in known if letter in word):
+        if word != "".join(letter for letter in options_of(family.op, word) if letter in known):
             raise SchemaError(f"{where}: {family.name}: options = {word!r}; give letters of {known!r}, each once and in "
                               "this order")
 
@@ -330,7 +336,7 @@ def _companions(rows):
             if v.family.op != "decode":
                 continue
             for op, out, field, size in (("merge", v.family.out, "l", v.l), ("schedule", "", "tokens", v.tile.tokens)):
-                options = "".join(letter for letter in v.options if letter in OP_OPTIONS[op])
+                options = options_of(op, v.options)
                 if have.get((op, out, size, options), -1) < row.ptx:
                     needed = f"{op}_sm80{'_' if out else ''}{out} at {field} = {size}"
                     raise SchemaError(f"variant {i} ({row.why!r}): {v.family.name} needs {needed}"

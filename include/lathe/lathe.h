@@ -151,8 +151,8 @@ typedef enum lathe_reason {
   LATHE_REASON_KV_DTYPE,           /* with this q_dtype */
   LATHE_REASON_OUT_DTYPE,          /* out_dtype of a decode, q_out_dtype of an append */
   LATHE_REASON_TOO_MANY_ROWS,      /* num_heads x max_q_len */
-  LATHE_REASON_WINDOW_MASK,        /* sliding_window with LATHE_MASK_NONE */
-  LATHE_REASON_SPARSE_WINDOW,      /* sparse_topk with a sliding_window */
+  LATHE_REASON_WINDOW_MASK,        /* sliding_window with another mask than LATHE_MASK_CAUSAL */
+  LATHE_REASON_SPARSE_MASK,        /* sparse_topk with a sliding_window, a tree mask or lengths of all ranks */
   LATHE_REASON_SOFTCAP,            /* logit_softcap; value: its whole part */
   LATHE_REASON_SPLIT_BATCH,        /* max_batch with a split_len */
   LATHE_REASON_SPLIT_PARTS,        /* more partial results than a workspace can hold */
@@ -164,7 +164,9 @@ typedef enum lathe_reason {
   LATHE_REASON_KV_FORMAT,          /* ROW656 with other dtypes or dims */
   LATHE_REASON_ROW_SCALE,          /* without ROW656 */
   LATHE_REASON_ODD_ROPE,           /* qk_rope_head_dim, with a rotation */
-  LATHE_REASON_STATE_DTYPE         /* in_dtype or out_dtype of a merge */
+  LATHE_REASON_STATE_DTYPE,        /* in_dtype or out_dtype of a merge */
+  LATHE_REASON_CP_RANK,
+  LATHE_REASON_CP_LENS             /* LATHE_CP_LENS_LOCAL where positions count */
 } lathe_reason;
 
 /* The last failure of a call made by this thread. */
@@ -310,8 +312,18 @@ LATHE_API const char *lathe_dtype_string(lathe_dtype dtype);
 
 typedef enum lathe_mask {
   LATHE_MASK_CAUSAL = 0, /* new token t of S sees the first max(0, K - S + t + 1) rows */
-  LATHE_MASK_NONE        /* every new token sees all K rows */
+  LATHE_MASK_NONE,       /* every new token sees all K rows */
+  LATHE_MASK_TREE        /* every new token sees the first max(0, K - S) rows, and of the others, which are
+                            the new tokens' own, those that args.tree_mask names */
 } lathe_mask;
+
+/* What lengths count under decode context parallelism. */
+typedef enum lathe_cp_lens {
+  LATHE_CP_LENS_GLOBAL = 0, /* the rows of a request on all ranks */
+  LATHE_CP_LENS_LOCAL       /* those on this rank, all of which every token sees: for max_q_len 1 or
+                               LATHE_MASK_NONE, without sliding_window. Kernels then need not know of ranks:
+                               Hopper's are among them */
+} lathe_cp_lens;
 
 typedef enum lathe_lse_base {
   LATHE_LSE_NATURAL = 0, /* ln(sum(exp(z))) */
@@ -336,7 +348,7 @@ typedef struct lathe_decode_desc {
   int32_t page_size;        /* rows of a page, 1 and up; required */
   int32_t max_batch;        /* most requests of a run; required */
   int32_t max_q_len;        /* most new tokens of a request; 0: 1 */
-  int32_t max_seq_len;      /* most KV rows of a request, new ones included; required */
+  int32_t max_seq_len;      /* most KV rows of a request, new ones included, as seq_lens counts them; required */
   lathe_mask mask;          /* 0: causal over the new tokens */
   lathe_lse_base lse_base;  /* 0: natural */
   int32_t num_sms;          /* multiprocessors that launches are sized for; 0, or more than the device
@@ -356,7 +368,18 @@ typedef struct lathe_decode_desc {
                                is not read. 0: the other way round */
   lathe_kv_format kv_format;  /* 0: plain */
   int32_t sparse_topk;      /* entries of a token's list of cache rows, which it sees and no others: see
-                               args.sparse_indices. 0: no lists. Not with sliding_window */
+                               args.sparse_indices. 0: no lists. Not with sliding_window, a tree mask or lengths of
+                               all ranks */
+
+  /* decode context parallelism: W ranks have the rows of each request, I positions in turn. Position g is
+     on rank g / I % W, as row g / (I W) I + g % I of that rank's pages. Plans of all ranks are alike but for
+     cp_rank; each run gets the whole query, and lathe_merge_run joins what they write. With several ranks
+     args.lse is required. Masks and sliding_window go by position: exact. lathe_append_run puts rows where they
+     belong by args.slot_mapping, negative for those of other ranks */
+  int32_t cp_world;         /* W. 0 or 1: all rows are here */
+  int32_t cp_rank;          /* this rank, 0 to W - 1 */
+  int32_t cp_interleave;    /* I, positions that follow each other on a rank. 0: 1 */
+  lathe_cp_lens cp_lens;    /* what args.seq_lens and max_seq_len count. 0: rows on all ranks */
 } lathe_decode_desc;
 
 typedef struct lathe_decode_plan lathe_decode_plan;
@@ -415,9 +438,11 @@ typedef struct lathe_decode_args {
   int64_t num_pages;           /* pages in the cache: a table entry outside [0, num_pages) reads as a page
                                   of zeros. 0: entries are trusted */
   const int32_t *block_tables; /* int32 [B, block_table_stride]; entries past a request's pages unread */
-  int64_t block_table_stride;  /* entries of a row; 0: ceil(max_seq_len / page_size) */
-  const int32_t *seq_lens;     /* int32 [B]: K, KV rows including the new ones. Clamped to
-                                  [0, min(max_seq_len, block_table_stride * page_size)] */
+  int64_t block_table_stride;  /* entries of a row; 0: ceil(rows / page_size), of max_seq_len rows, or as many of
+                                  these as rank 0 has */
+  const int32_t *seq_lens;     /* int32 [B]: K, KV rows including the new ones. Clamped to [0, max_seq_len], and
+                                  to what block_table_stride pages have room for: below the position of
+                                  row block_table_stride * page_size */
 
   float softmax_scale;         /* on q . k, > 0: see lathe_softmax_scale(); required */
   const float *softmax_scale_at; /* with desc.softmax_scale_on_device: fp32, one; read in every run and replay.
@@ -439,7 +464,13 @@ typedef struct lathe_decode_args {
                                   read, clamped to [0, sparse_topk]; 0 for a token that is padding */
 
   const float *sinks;          /* with desc.attention_sinks: fp32 [H], the logit of a head's sink, neither scaled
-                                  nor capped; -inf: the head has none. Else null */
+                                  nor capped; -inf: the head has none. Else null. Of several ranks, rank 0
+                                  adds them, and the others do not read them */
+  const uint32_t *tree_mask;   /* with LATHE_MASK_TREE: uint32 [num_tokens, tree_mask_stride], read in every run and
+                                  replay. Bit j % 32 of word j / 32 of a token's row: it sees new token j of its
+                                  own request, of S. Taken as it is: a token that sees itself has that bit,
+                                  too. Bits past S count for nothing. Else null */
+  int64_t tree_mask_stride;    /* words of a token's row; 0: ceil(max_q_len / 32) */
 
   void *out;                   /* [tokens, H, L]; zero where a token sees no row */
   int64_t out_token_stride;    /* 0: H * L */
@@ -510,7 +541,10 @@ LATHE_API lathe_status lathe_decode_validate(lathe_decode_plan *plan,
    each z_j is then replaced by c * tanh(z_j / c) (Gemma 2, arXiv 2408.00118, section 2), lse's too. With
    desc.attention_sinks a head's sink s adds exp(s) to the denominator of the softmax and nothing to out and
    lse, so that out is what it is without, times exp(lse) / (exp(lse) + exp(s)). Results that are joined by
-   their lse afterwards need that once, of the whole: run without sinks, join, then multiply by it. Enqueues one or two kernels on
+   their lse afterwards need that once, of the whole: run without sinks, join, then multiply by it. Or, with
+   desc.cp_world, do nothing: rank 0 takes a sink for a key whose value is 0, which therefore is in its lse,
+   and in the lse that lathe_merge_run joins: there alone an lse has the sinks. With LATHE_MASK_TREE all rows
+   before K are read, those of new tokens that nobody sees too: they have to be finite. Enqueues one or two kernels on
    `stream` (null: the default stream) of the plan's CUDA context, which must be current or none be;
    errors on the device surface at the caller's next synchronisation. Same inputs, same bits.
 

@@ -16,6 +16,7 @@
 #include "impl/kernel_params.h"
 #include "impl/append_params.h"
 #include "impl/join_params.h"
+#include "impl/ranks.h"
 #include "impl/variant.h"
 #include "impl/tile.h"
 #include "impl/source.h"

@@ -47,7 +47,7 @@ REGISTERS, BLOCK_REGISTERS = 65536, 256  # of a multiprocessor; what each warp's
 
 def words(family, l, r):
     """The sets of options that a family is compiled with: none, and of DeepSeek's shape all at once, which need most."""
-    known = family.options if family.out == (family.q or family.out) else ''
+    known = family.known_options if family.out == (family.q or family.out) else ''
     return ['', known] if (l, r) == V3 and known else ['']
 
 

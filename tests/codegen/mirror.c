@@ -68,6 +68,8 @@ int main(int argc, char **argv) {
       desc.softmax_scale_on_device = options & LATHEP_OPTION_SCALE ? 1 : 0;
       desc.sparse_topk = options & LATHEP_OPTION_SPARSE ? 1 : 0;
       desc.logit_softcap = options & LATHEP_OPTION_SOFTCAP ? 1.0f : 0.0f;
+      desc.mask = options & LATHEP_OPTION_TREE ? LATHE_MASK_TREE : LATHE_MASK_CAUSAL;
+      desc.cp_world = options & LATHEP_OPTION_RANKS ? 2 : 1;
       if (!strcmp(arch, "sm80"))
         fits = !lathep_tile_choose(&desc, rows, shared_limit, &variant, reason, sizeof reason);
       else

@@ -81,7 +81,7 @@ def texts(program, generated):
                 jobs[plain(v)] = v
         elif f.op == 'decode':
             # without options and, where there are any, with each and with all
-            known = f.options
+            known = f.known_options
             l = 512 if f.kv == 'row656' else 320
             for options in {'', *known, known}:
                 v = schema.Variant(f, l, 64, f.tile(l, 64, 40, 232448), options=options)

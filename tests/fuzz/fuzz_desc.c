@@ -39,7 +39,11 @@ static const field desc_fields[] = {DESC(num_heads),
                                     DESC(logit_softcap),
                                     DESC(attention_sinks),
                                     DESC(softmax_scale_on_device),
-                                    DESC(sparse_topk)};
+                                    DESC(sparse_topk),
+                                    DESC(cp_world),
+                                    DESC(cp_rank),
+                                    DESC(cp_interleave),
+                                    DESC(cp_lens)};
 
 static const field args_fields[] = {ARGS(batch),
                                     ARGS(q_len),
@@ -70,6 +74,8 @@ static const field args_fields[] = {ARGS(batch),
                                     POINTER(sparse_indices),
                                     POINTER(sparse_lens),
                                     ARGS(sparse_token_stride),
+                                    POINTER(tree_mask),
+                                    ARGS(tree_mask_stride),
                                     POINTER(out),
                                     ARGS(out_token_stride),
                                     ARGS(out_head_stride),
@@ -134,10 +140,11 @@ static void dispatch(const lathe_context *cpu, const lathe_decode_desc *desc,
   hopper.device.shared_optin = 232448;
   hopper.cuda.cuTensorMapEncodeTiled = encode;
   plan.context = &hopper;
-  status = lathep_decode_prepare(&hopper, desc, &plan.desc, &list, &plan.choice);
+  status = lathep_decode_prepare(&hopper, desc, &plan.asked, &list, &plan.choice);
   expect_reason(status);
   if (status)
     return;
+  lathep_desc_of_run(&plan.asked, &plan.desc);
   fuzz_expect(plan.choice.groups >= 1 && plan.choice.groups <= LATHEP_MAX_GROUPS &&
                   plan.choice.merge_blocks >= 1 && plan.choice.merge_blocks <= 4 * 132 &&
                   v->shared_bytes > 0 && v->shared_bytes <= 231424 && v->threads <= 512,
@@ -196,7 +203,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   status = lathep_decode_args_resolve(&desc, LATHE_BACKEND_CPU, 0, &args, &filled);
   fuzz_expect_status(status);
   if (!status) {
-    fuzz_expect(filled.q && filled.kv_cache && filled.out && filled.block_tables && filled.seq_lens,
+    fuzz_expect(filled.q && filled.kv_cache && filled.out && filled.block_tables &&
+                    (filled.seq_lens || desc.sparse_topk),
                 "a null pointer was let through");
     fuzz_expect(!desc.qk_rope_head_dim || (filled.q_pe && filled.kpe_cache), "no rope part");
     fuzz_expect(filled.batch > 0 && filled.num_tokens > 0 && filled.q_len > 0, "an empty run");

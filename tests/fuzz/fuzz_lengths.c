@@ -20,7 +20,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   static lathe_context *context;
   static const int32_t q_lens[3] = {1, 2, 3}, seq_lens[3] = {9, 1, 17};
   fuzz_input input = {data, size};
-  uint32_t choice = fuzz_byte(&input);
+  uint32_t choice = fuzz_byte(&input), share = fuzz_byte(&input);
   lathe_decode_plan *plan;
   ref_options options;
   ref_problem problem;
@@ -36,7 +36,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   options.desc.qk_rope_head_dim = choice & 1 ? 4 : 0;
   options.desc.q_dtype = LATHE_DTYPE_F16;
   options.desc.kv_dtype = choice & 2 ? LATHE_DTYPE_E4M3 : LATHE_DTYPE_F16;
-  options.desc.mask = choice & 4 ? LATHE_MASK_NONE : LATHE_MASK_CAUSAL;
+  options.desc.mask = share & 1    ? LATHE_MASK_TREE
+                      : choice & 4 ? LATHE_MASK_NONE
+                                   : LATHE_MASK_CAUSAL;
+  options.desc.cp_world = (int32_t)(share >> 1 & 3);
+  options.desc.cp_rank =
+      options.desc.cp_world ? (int32_t)(share >> 3 & 3) % options.desc.cp_world : 0;
+  options.desc.cp_interleave = (int32_t)(share >> 5);
+  options.desc.sliding_window = options.desc.mask == LATHE_MASK_CAUSAL && choice & 128 ? 5 : 0;
   options.desc.page_size = choice & 8 ? 4 : 3;
   options.desc.max_batch = 3;
   options.desc.max_q_len = 3;

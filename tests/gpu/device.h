@@ -7,7 +7,7 @@
 #include "problem.h"
 
 typedef struct device_problem {
-  gpu_buffer q, q_pe, kv, kpe, lens, cu, tables, sinks, scale, out, lse, workspace;
+  gpu_buffer q, q_pe, kv, kpe, lens, cu, tables, sinks, scale, tree, out, lse, workspace;
   lathe_decode_args args; // device pointers
 } device_problem;
 
@@ -22,6 +22,7 @@ static inline void device_upload(device_problem *d, const problem *p, size_t wor
   gpu_buffer_upload(&d->cu, p->cu, sizeof(int32_t) * (size_t)(s->batch + 1));
   gpu_buffer_upload(&d->tables, p->tables, p->tables_size);
   gpu_buffer_upload(&d->sinks, p->sinks, p->sinks ? sizeof(float) * (size_t)s->num_heads : 0);
+  gpu_buffer_upload(&d->tree, p->tree, p->tree_size);
   gpu_buffer_upload(&d->scale, &p->scale, sizeof p->scale);
   gpu_buffer_reserve(&d->out, p->out_size);
   gpu_buffer_reserve(&d->lse, p->lse_size);
@@ -36,6 +37,7 @@ static inline void device_upload(device_problem *d, const problem *p, size_t wor
   d->args.block_tables = (const int32_t *)gpu_address(d->tables.at);
   d->args.sinks = p->sinks ? (const float *)gpu_address(d->sinks.at) : NULL;
   d->args.softmax_scale_at = s->scale_at ? (const float *)gpu_address(d->scale.at) : NULL;
+  d->args.tree_mask = p->tree ? (const uint32_t *)gpu_address(d->tree.at) : NULL;
   d->args.out = gpu_address(d->out.at);
   d->args.lse = p->lse ? (float *)gpu_address(d->lse.at) : NULL;
   d->args.workspace = gpu_address(d->workspace.at);
@@ -59,8 +61,8 @@ static inline void device_download(device_problem *d, problem *p) {
 }
 
 static inline void device_free(device_problem *d) {
-  gpu_buffer *all[] = {&d->q,      &d->q_pe,  &d->kv,    &d->kpe, &d->lens, &d->cu,
-                       &d->tables, &d->sinks, &d->scale, &d->out, &d->lse,  &d->workspace};
+  gpu_buffer *all[] = {&d->q,     &d->q_pe,  &d->kv,   &d->kpe, &d->lens, &d->cu,       &d->tables,
+                       &d->sinks, &d->scale, &d->tree, &d->out, &d->lse,  &d->workspace};
   size_t i;
   for (i = 0; i < sizeof all / sizeof all[0]; i++)
     gpu_free(all[i]->at);

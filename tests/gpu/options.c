@@ -11,7 +11,18 @@ static int warm(const char *share);
 #include "warm.h"
 
 // Which options a case has: bits.
-enum { WINDOW = 1, SOFTCAP = 2, SINKS = 4, SCALE = 8, QUERY = 16, OUTPUT = 32, ROW656 = 64 };
+enum {
+  WINDOW = 1,
+  SOFTCAP = 2,
+  SINKS = 4,
+  SCALE = 8,
+  QUERY = 16,
+  OUTPUT = 32,
+  TREE = 64,
+  RANKS = 128,
+  LOCAL = 256,
+  ROW656 = 512
+};
 
 // Sizes of every row tile; requests whole, several to a group, and cut into parts.
 static const struct {
@@ -22,6 +33,7 @@ static const struct {
 enum { SIZES = sizeof sizes / sizeof sizes[0] };
 static const int dims[][2] = {{512, 64}, {256, 32}, {512, 0}};
 static const int windows[] = {128, 1, 33, 1000, 64, 17, 200, 4095};
+static const int interleaves[] = {16, 1, 64, 3};
 static const double caps[] = {50, 30, 5, 1000};
 
 static shape options_shape(int size, int variant, unsigned options) {
@@ -61,6 +73,14 @@ static shape options_shape(int size, int variant, unsigned options) {
     s.out = LATHE_DTYPE_E4M3;
   s.sinks = (options & SINKS) != 0;
   s.scale_at = (options & SCALE) != 0;
+  s.tree = (options & TREE) != 0;
+  if (options & RANKS) {
+    s.world = 2 + size % 3;
+    s.rank = (size / 2 + variant) % s.world;
+    s.interleave = interleaves[(size + 3 * variant) % 4];
+  }
+  if (options & LOCAL)
+    s.local = s.no_mask = 1;
   // Where all logits sink to the cap it is one that no number of rows brings the lse back from to
   // 0.
   if (options & SOFTCAP)
@@ -82,6 +102,8 @@ enum { TURNS = 2 };
 static const family *case_family(int size, int variant, const shape *s, int turn) {
   const family *f = turn == 0 ? families : families + 1 + (size / 2 + variant) % 2;
   if (turn && (s->kv != s->q || s->q == LATHE_DTYPE_E4M3 || s->out == LATHE_DTYPE_E4M3))
+    return NULL;
+  if (turn && (s->tree || (s->world > 1 && (!s->local || (s->sinks && s->rank == 0)))))
     return NULL;
   return family_runs(f) ? f : NULL;
 }
@@ -148,7 +170,7 @@ static int warm(const char *share) {
 // One case, cut in both ways, on its families.
 static void run_size(lathe_context *const *contexts, int size, int variant, unsigned options) {
   int cut, turn;
-  for (cut = 0; cut < 2; cut++)
+  for (cut = 0; cut < (gpu_on_cpu ? 1 : 2); cut++) // the CPU cuts nothing
     for (turn = 0; turn < TURNS; turn++) {
       shape s = options_shape(size, variant, options);
       const family *f = case_family(size, variant, &s, turn);
@@ -234,6 +256,34 @@ GPU_TEST(options, all_at_once) {
   run_options(WINDOW | SOFTCAP | SINKS | SCALE);
 }
 
+GPU_TEST(options, tree_mask) {
+  run_options(TREE);
+}
+GPU_TEST(options, tree_mask_and_softcap_and_sinks_and_softmax_scale_on_the_device) {
+  run_options(TREE | SOFTCAP | SINKS | SCALE);
+}
+GPU_TEST(options, tree_mask_and_e4m3_query_and_output) {
+  run_options(TREE | QUERY | OUTPUT);
+}
+GPU_TEST(options, ranks) {
+  run_options(RANKS);
+}
+GPU_TEST(options, ranks_and_sinks) {
+  run_options(RANKS | SINKS);
+}
+GPU_TEST(options, ranks_of_their_own_lengths_and_sinks) {
+  run_options(RANKS | LOCAL | SINKS);
+}
+GPU_TEST(options, ranks_and_sliding_window) {
+  run_options(RANKS | WINDOW);
+}
+GPU_TEST(options, ranks_and_tree_mask) {
+  run_options(RANKS | TREE);
+}
+GPU_TEST(options, ranks_and_e4m3_query_and_softcap_and_softmax_scale_on_the_device) {
+  run_options(RANKS | QUERY | SOFTCAP | SCALE);
+}
+
 // Every position of a window's ends against blocks: windows and lengths from 1 on, in one batch.
 GPU_TEST(options, sliding_window_at_every_length) {
   static const int some[] = {1, 2, 15, 16, 17, 31, 33, 63, 64, 65, 129};
@@ -261,4 +311,54 @@ GPU_TEST(options, sliding_window_at_every_length) {
       }
     lathe_context_destroy(context);
   }
+}
+
+// Every place of the new tokens against blocks, in one batch: one word of the mask, and three.
+GPU_TEST(options, tree_mask_at_every_length) {
+  static const int q_lens[] = {4, 1, 33, 64, 65};
+  lathe_context *context = family_context(families);
+  size_t i;
+  for (i = 0; i < (gpu_small() ? 1 : sizeof q_lens / sizeof q_lens[0]); i++) {
+    shape s = options_shape(0, 0, TREE);
+    problem p;
+    s.batch = 140;
+    s.kv_len = 139;
+    s.q_len = q_lens[i];
+    s.num_heads = gpu_small() ? 2 : i % 2 ? 16 : 5;
+    s.page_size = i % 2 ? 8 : 64;
+    s.ragged = i > 2;
+    s.lengths = LENGTHS_STEPS;
+    problem_make(&p, &s);
+    run_case(context, families, &p);
+    problem_free(&p);
+  }
+  lathe_context_destroy(context);
+}
+
+// Every end of a request against the ranks' turns, and these against blocks.
+GPU_TEST(options, ranks_at_every_length) {
+  lathe_context *context = family_context(families);
+  size_t i;
+  int world, q_len;
+  for (world = 2; world <= 4; world++)
+    for (i = 0; i < sizeof interleaves / sizeof interleaves[0]; i++)
+      for (q_len = 1; q_len <= 4; q_len += 3) {
+        shape s = options_shape(0, 0, RANKS);
+        problem p;
+        if (gpu_small() && (world + (int)i + q_len) % 5 != 1)
+          continue;
+        s.batch = 200;
+        s.kv_len = 199;
+        s.q_len = q_len;
+        s.num_heads = gpu_small() ? 4 : i % 2 ? 16 : 40;
+        s.page_size = i % 2 ? 8 : 64;
+        s.lengths = LENGTHS_STEPS;
+        s.world = world;
+        s.rank = (int)(i + (size_t)q_len) % world;
+        s.interleave = interleaves[i];
+        problem_make(&p, &s);
+        run_case(context, families, &p);
+        problem_free(&p);
+      }
+  lathe_context_destroy(context);
 }

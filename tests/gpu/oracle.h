@@ -27,12 +27,31 @@ static inline long long lse_offset(const problem *p, long long token, int head) 
   return token * p->args.lse_token_stride + head * p->args.lse_head_stride;
 }
 
+// Positions before it are those that a token may see; under a tree mask, all.
 static inline int visible_rows(const problem *p, int request, int token) {
   int length = p->lens[request], tokens = p->cu[request + 1] - p->cu[request], seen;
-  if (p->shape.no_mask)
+  if (p->shape.no_mask || p->shape.tree)
     return length;
   seen = length - tokens + token + 1;
   return seen < 0 ? 0 : seen;
+}
+
+// Does the token see no row of this rank's?
+static inline int sees_nothing(const problem *p, int request, int token) {
+  int64_t *rows, count;
+  if (!p->shape.tree && p->shape.world < 2)
+    return visible_rows(p, request, token) == 0;
+  rows = (int64_t *)ref_alloc(8 * (size_t)(p->lens[request] + 1));
+  count = ref_seen(&p->desc, &p->args, p->cu[request], token, p->cu[request + 1] - p->cu[request],
+                   p->lens[request], rows);
+  free(rows);
+  return count == 0;
+}
+
+// Is what it tells of it -inf? Not the lse of a rank that adds sinks.
+static inline int tells_nothing(const problem *p, int nothing, int head) {
+  const int told = p->shape.world > 1 && p->shape.rank == 0 && p->sinks;
+  return nothing && !(told && p->sinks[head] > -INFINITY);
 }
 
 // No NaN where a row was due, zero where nothing is visible, poison where nothing was due.
@@ -44,7 +63,8 @@ static inline int check_poison(const problem *p) {
   size_t at;
   char name[256];
   for (i = 0; i < s->batch; i++)
-    for (token = 0; token < p->cu[i + 1] - p->cu[i]; token++)
+    for (token = 0; token < p->cu[i + 1] - p->cu[i]; token++) {
+      const int nothing = sees_nothing(p, i, token);
       for (head = 0; head < s->num_heads; head++) {
         long long offset = out_offset(p, p->cu[i] + token, head);
         const int size = (int)ref_dtype_size(s->out);
@@ -55,14 +75,15 @@ static inline int check_poison(const problem *p) {
           nans += isnan(value) != 0;
           any |= value != 0;
         }
-        wrong += visible_rows(p, i, token) == 0 && any;
+        wrong += nothing && any;
         if (s->lse) {
           long long l = lse_offset(p, p->cu[i] + token, head);
           memset(due + p->out_size + l * 4, 1, 4);
           nans += isnan(p->lse[l]) != 0;
-          wrong += (visible_rows(p, i, token) == 0) != (p->lse[l] == -INFINITY);
+          wrong += tells_nothing(p, nothing, head) != (p->lse[l] == -INFINITY);
         }
       }
+    }
   for (at = 0; at < p->out_size; at++)
     touched += !due[at] && p->out[at] != 0xff;
   for (at = 0; at < p->lse_size; at++)
@@ -159,39 +180,50 @@ typedef struct oracle_rows_work {
   int failed;
 } oracle_rows_work;
 
-// One (token, head) row as a request of its own: what it sees is its whole length.
+// One (token, head) row as a request of its own: what it sees is its whole length. Under a tree
+// mask the head's rows of all the request's tokens.
 static inline void oracle_row(void *user, int index) {
   oracle_rows_work *work = (oracle_rows_work *)user;
   const problem *p = work->p;
   const shape *s = &p->shape;
   const picked_row *row = &work->rows[index];
-  long long token = p->cu[row->request] + row->token;
-  long long table = p->args.block_table_stride
-                        ? p->args.block_table_stride
-                        : (p->desc.max_seq_len + s->page_size - 1) / s->page_size;
+  const int tokens = s->tree ? p->cu[row->request + 1] - p->cu[row->request] : 1;
+  const int at = s->tree ? row->token : 0; // which of them is asked for
+  const long long token = p->cu[row->request] + row->token - at;
+  const long long table =
+      p->args.block_table_stride ? p->args.block_table_stride : table_entries(p);
   const int size = (int)ref_dtype_size(s->q);
+  const size_t bytes = (size_t)s->l * ref_dtype_size(s->out);
+  unsigned char *out = (unsigned char *)ref_alloc((size_t)tokens * bytes);
+  float *lse = (float *)ref_alloc((size_t)tokens * sizeof(float));
   lathe_decode_desc desc = p->desc;
   lathe_decode_args args = p->args;
   int32_t length = visible_rows(p, row->request, row->token);
-  desc.num_heads = desc.max_batch = desc.max_q_len = 1;
-  args.batch = args.q_len = args.num_tokens = 1;
+  desc.num_heads = desc.max_batch = 1;
+  desc.max_q_len = args.q_len = args.num_tokens = tokens;
+  args.batch = 1;
   args.cu_q_lens = NULL;
   args.seq_lens = &length;
   args.block_tables = p->tables + row->request * table;
   args.block_table_stride = table;
   args.q = p->q + (token * p->args.q_token_stride + row->head * p->args.q_head_stride) * size;
-  args.q_token_stride = args.q_head_stride = 0;
+  args.q_head_stride = 0;
   if (p->q_pe)
     args.q_pe =
         p->q_pe + (token * p->args.q_pe_token_stride + row->head * p->args.q_pe_head_stride) * size;
-  args.q_pe_token_stride = args.q_pe_head_stride = 0;
-  args.out = work->out + (size_t)index * (size_t)s->l * ref_dtype_size(s->out);
+  args.q_pe_head_stride = 0;
+  args.out = out;
   args.out_token_stride = args.out_head_stride = 0;
   args.sinks = p->sinks ? p->sinks + row->head : NULL;
-  args.lse = p->lse ? work->lse + index * 4 : NULL;
+  args.tree_mask = p->tree ? p->tree + token * p->args.tree_mask_stride : NULL;
+  args.lse = p->lse ? lse : NULL;
   args.lse_token_stride = args.lse_head_stride = 0;
   if (oracle_run(&desc, &args) != LATHE_STATUS_OK)
     work->failed = 1;
+  memcpy(work->out + (size_t)index * bytes, out + (size_t)at * bytes, bytes);
+  work->lse[index * 4] = lse[at];
+  free(out);
+  free(lse);
 }
 
 // Judges these rows of p's.
@@ -281,7 +313,7 @@ static inline int oracle_check(const problem *p) {
   if (!check_poison(p))
     return 0;
   if (gpu_on_cpu) // the reference reads the cache anew for every row
-    return work <= 5e6 ? oracle_whole(p) : oracle_rows(p, 24);
+    return work <= 5e6 ? oracle_whole(p) : oracle_rows(p, s->tree ? 8 : 24);
   return work <= 2e8 ? oracle_whole(p) : oracle_rows(p, 80);
 }
 

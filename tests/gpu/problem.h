@@ -13,7 +13,7 @@
 
 #include "harness.h"
 
-#include "../ref/number.h"
+#include "../ref/problem.h"
 
 // How a row's scores go along the cache: at random; up; down; one far above the others, at the end
 // or at the start; up and down by turns of 16 rows, further each time; all far below zero.
@@ -45,8 +45,11 @@ typedef struct shape {
   int window;  // sliding_window
   double softcap;
   int sinks;
-  int scale_at; // the softmax scale is in memory, and another one in args
-  int row656;   // kv is E4M3 and its rows have 656 bytes
+  int scale_at;                // the softmax scale is in memory, and another one in args
+  int tree;                    // a tree mask in the place of the causal one
+  int world, rank, interleave; // context parallelism, if world is 2 or more
+  int local;                   // lengths are the rank's own
+  int row656;                  // kv is E4M3 and its rows have 656 bytes
   pattern pattern;
   unsigned long long seed;
 } shape;
@@ -57,11 +60,12 @@ typedef struct problem {
   lathe_decode_args args; // host pointers
   int tokens;             // that exist; the tensors may have more rows
   int32_t *lens, *cu, *tables;
+  uint32_t *tree;
   unsigned char *q, *q_pe, *kv, *kpe, *out;
   float *lse;
   float scale;
   float *sinks; // [num_heads], of every size beside logits around 5, and none
-  size_t q_size, q_pe_size, kv_size, kpe_size, out_size, lse_size, tables_size;
+  size_t q_size, q_pe_size, kv_size, kpe_size, out_size, lse_size, tables_size, tree_size;
 } problem;
 
 // ------------------------------------------------------------------------------------ numbers
@@ -218,17 +222,26 @@ static inline void build_lengths(problem *p, ref_random *random) {
   p->tokens = at;
 }
 
-// The first row that a token of request i sees. Those before it are not due to be read.
+// The first cache row that a token of request i sees. Those before it are not due to be read.
 static inline int first_seen(const problem *p, int i) {
   int first = p->lens[i] - (p->cu[i + 1] - p->cu[i]) + 1 - p->shape.window;
-  return p->shape.window == 0 || first < 0 ? 0 : first > p->lens[i] ? p->lens[i] : first;
+  first = p->shape.window == 0 || first < 0 ? 0 : first > p->lens[i] ? p->lens[i] : first;
+  return (int)ref_rows(&p->desc, first);
+}
+
+// Entries of a row of the block table, where the default says how many.
+static inline int table_entries(const problem *p) {
+  lathe_decode_desc first = p->desc; // rank 0 has the most rows
+  first.cp_rank = 0;
+  return ((int)ref_rows(&first, first.max_seq_len) + p->shape.page_size - 1) / p->shape.page_size;
 }
 
 static inline void build_cache(problem *p, ref_random *random) {
   const shape *s = &p->shape;
   lathe_decode_args *a = &p->args;
   int size = (int)ref_dtype_size(s->kv), pad = 16 * s->weird, i, k;
-  int most = (s->kv_len + s->page_size - 1) / s->page_size; // pages of the longest request
+  // pages of the longest request, and of one that has no row here
+  int most = ((int)ref_rows(&p->desc, s->kv_len) + s->page_size - 1) / s->page_size;
   // Full pages are drawn from `copies` of each page number, so that requests share some; the last
   // page of each request is its own, with a poisoned tail, and so is under a window the first, with
   // poisoned rows before it.
@@ -254,8 +267,7 @@ static inline void build_cache(problem *p, ref_random *random) {
   }
   a->num_pages = s->bounded ? pages : 0;
 
-  a->block_table_stride =
-      (p->desc.max_seq_len + s->page_size - 1) / s->page_size + (s->weird ? 3 : 0);
+  a->block_table_stride = table_entries(p) + (s->weird ? 3 : 0);
   p->tables_size = sizeof(int32_t) * (size_t)(s->batch * a->block_table_stride);
   p->tables = (int32_t *)malloc(p->tables_size);
   for (i = 0; i < s->batch * (int)a->block_table_stride; i++)
@@ -266,7 +278,8 @@ static inline void build_cache(problem *p, ref_random *random) {
       fill_kv_row(p, order[k], slot, page * s->page_size + slot, s->kv_len + 1, random);
   }
   for (i = 0; i < s->batch; i++) {
-    int length = p->lens[i], used = (length + s->page_size - 1) / s->page_size, page, slot;
+    int length = (int)ref_rows(&p->desc, p->lens[i]);
+    int used = (length + s->page_size - 1) / s->page_size, page, slot;
     int first = first_seen(p, i), begin = first / s->page_size;
     int32_t *table = p->tables + i * a->block_table_stride;
     for (page = begin; page + 1 < used; page++)
@@ -333,6 +346,25 @@ static inline void build_query(problem *p, ref_random *random) {
         fill_q_row(p, token, head, random);
 }
 
+// A token sees any of those before it, often itself, and now and then one after it. What it does
+// not have a row or a bit for is set.
+static inline void build_tree(problem *p, ref_random *random) {
+  const shape *s = &p->shape;
+  const int words = (s->q_len + 31) / 32 + s->weird;
+  int i, token, j;
+  p->tree_size = sizeof(uint32_t) * (size_t)(words * (p->tokens + 1));
+  p->tree = (uint32_t *)poisoned(p->tree_size);
+  p->args.tree_mask = p->tree;
+  p->args.tree_mask_stride = words;
+  for (i = 0; i < s->batch; i++)
+    for (token = p->cu[i]; token < p->cu[i + 1]; token++)
+      for (j = 0; j < p->cu[i + 1] - p->cu[i]; j++) {
+        const int before = token - p->cu[i] - j, draw = (int)ref_below(random, 8);
+        if (before > 0 ? draw < 4 : before == 0 ? draw == 0 : draw > 0)
+          p->tree[token * words + j / 32] &= ~(UINT32_C(1) << j % 32);
+      }
+}
+
 static inline void problem_make(problem *p, const shape *s) {
   lathe_decode_desc *d = &p->desc;
   lathe_decode_args *a = &p->args;
@@ -354,7 +386,11 @@ static inline void problem_make(problem *p, const shape *s) {
   d->max_batch = s->batch + (s->weird ? 2 : 0);
   d->max_q_len = s->q_len;
   d->max_seq_len = s->max_seq_len ? s->max_seq_len : s->kv_len + (s->weird ? 70 : 1);
-  d->mask = s->no_mask ? LATHE_MASK_NONE : LATHE_MASK_CAUSAL;
+  d->mask = s->tree ? LATHE_MASK_TREE : s->no_mask ? LATHE_MASK_NONE : LATHE_MASK_CAUSAL;
+  d->cp_world = s->world;
+  d->cp_rank = s->rank;
+  d->cp_interleave = s->interleave;
+  d->cp_lens = s->local ? LATHE_CP_LENS_LOCAL : LATHE_CP_LENS_GLOBAL;
   d->sliding_window = s->window;
   d->logit_softcap = (float)s->softcap;
   d->attention_sinks = s->sinks;
@@ -383,6 +419,8 @@ static inline void problem_make(problem *p, const shape *s) {
   build_lengths(p, random);
   build_query(p, random);
   build_cache(p, random);
+  if (s->tree)
+    build_tree(p, random);
   a->q = p->q;
   a->q_pe = p->q_pe;
   a->kv_cache = p->kv;
@@ -404,6 +442,7 @@ static inline lathe_decode_args problem_args(const problem *p) {
     args.q_pe_token_stride = args.q_pe_head_stride = 0;
     args.out_token_stride = args.out_head_stride = 0;
     args.lse_token_stride = args.lse_head_stride = 0;
+    args.tree_mask_stride = 0;
   }
   return args;
 }
@@ -419,6 +458,7 @@ static inline void problem_free(problem *p) {
   free(p->out);
   free(p->lse);
   free(p->sinks);
+  free(p->tree);
   memset(p, 0, sizeof *p);
 }
 
@@ -428,7 +468,7 @@ static inline const char *problem_name(const problem *p, char *text, size_t size
                                          " early", " alternating", " sunk"};
   static const char *const kinds[] = {"", " uneven", " zeros", " steps"};
   static const char *const bases[] = {"", " lse", " lse2"};
-  char options[64] = "";
+  char options[96] = "";
   if (s->window)
     snprintf(options, sizeof options, " window %d", s->window);
   if (s->softcap > 0)
@@ -439,6 +479,11 @@ static inline const char *problem_name(const problem *p, char *text, size_t size
     snprintf(options + strlen(options), sizeof options - strlen(options), " scale-at");
   if (s->row656)
     snprintf(options + strlen(options), sizeof options - strlen(options), " row656");
+  if (s->tree)
+    snprintf(options + strlen(options), sizeof options - strlen(options), " tree");
+  if (s->world > 1)
+    snprintf(options + strlen(options), sizeof options - strlen(options), " rank %d of %d by %d%s",
+             s->rank, s->world, s->interleave, s->local ? " local" : "");
   snprintf(text, size, "b%d s%d h%d k%d p%d l%d r%d %s/%s/%s%s%s%s%s%s%s%s%s%s%s seed %llu",
            s->batch, s->q_len, s->num_heads, s->kv_len, s->page_size, s->l, s->r,
            lathe_dtype_string(s->q), lathe_dtype_string(s->kv), lathe_dtype_string(s->out),

@@ -16,7 +16,7 @@ shift
 logs=${OUT:-$(mktemp -d)}
 LD_LIBRARY_PATH=$PWD/.gpu/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}:/usr/local/cuda/lib64 # NVRTC last
 export LD_LIBRARY_PATH
-names=${*:-"context grid edges e4m3 graph lengths maxima shapes lazy streams addressing aot symbols validate minicpm3 models options topk programmatic schedule stress append merge"}
+names=${*:-"context grid edges e4m3 graph lengths maxima shapes lazy streams addressing aot symbols validate minicpm3 models options ranks topk programmatic schedule stress append merge"}
 passed=0 failed=0 skipped=0 missing=
 begin=$(date +%s)
 for name in $names; do

@@ -92,6 +92,10 @@ static void with_option(lathe_decode_desc *desc, unsigned option) {
     desc->attention_sinks = 1;
   if (option == LATHEP_OPTION_SCALE)
     desc->softmax_scale_on_device = 1;
+  if (option == LATHEP_OPTION_TREE)
+    desc->mask = LATHE_MASK_TREE;
+  if (option == LATHEP_OPTION_RANKS)
+    desc->cp_world = 2;
 }
 
 ParameterizedTestParameters(jit, every_option) {
@@ -130,7 +134,9 @@ ParameterizedTest(unsigned *set, jit, every_option, .timeout = 600) {
         compile(context, &other, architectures[a].arch, 0);
         lathep_variant_merge(desc.out_dtype, 512, variant.options, &other);
         compile(context, &other, architectures[a].arch, 0);
-        if (a == 0 && known(90) && kv == 0 && h < 2) {
+        desc.mask = LATHE_MASK_CAUSAL; // Hopper's kernels have neither
+        desc.cp_world = 0;
+        if (a == 0 && known(90) && kv == 0 && h < 2 && lathep_desc_options(&desc)) {
           desc.kv_dtype = desc.q_dtype;
           cr_assert_eq(lathep_hopper_fit(h == 0 ? LATHEP_ARCH_SM90 : LATHEP_ARCH_SM90A, &desc,
                                          232448, &variant, reason, sizeof reason),

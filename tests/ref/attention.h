@@ -75,14 +75,14 @@ static inline void ref_read_q(const lathe_decode_desc *desc, const lathe_decode_
     row[l + d] = scale * ref_load(desc->q_dtype, pe, at_pe + d);
 }
 
-/* logits first to count - 1 -> weights that sum to 1; returns ln(sum(exp(logit))), -inf for none */
-static inline double ref_softmax(double *logits, int64_t first, int64_t count) {
+/* logits [count] -> weights that sum to 1; returns ln(sum(exp(logit))), -inf for none */
+static inline double ref_softmax(double *logits, int64_t count) {
   double most = -(double)INFINITY, sum = 0;
-  for (int64_t j = first; j < count; j++)
+  for (int64_t j = 0; j < count; j++)
     most = fmax(most, logits[j]);
-  for (int64_t j = first; j < count; j++)
+  for (int64_t j = 0; j < count; j++)
     sum += exp(logits[j] - most);
-  for (int64_t j = first; j < count; j++)
+  for (int64_t j = 0; j < count; j++)
     logits[j] = exp(logits[j] - most) / sum;
   return count ? most + log(sum) : most;
 }
@@ -97,10 +97,22 @@ static inline double ref_cap(const lathe_decode_desc *desc, double logit) {
   return cap > 0 ? cap * (1 - 2 / (exp(2 * logit / cap) + 1)) : logit;
 }
 
-/* what a head's sink leaves of its weights, whose lse (natural) is this */
+/* what a head's sink leaves of its weights, whose lse (natural) is this: of ranks the first adds it
+ */
 static inline double ref_sink(const lathe_decode_desc *desc, const lathe_decode_args *args,
                               int32_t head, double lse) {
-  return desc->attention_sinks ? 1 / (1 + exp((double)args->sinks[head] - lse)) : 1;
+  int has = desc->attention_sinks && desc->cp_rank == 0;
+  return has ? 1 / (1 + exp((double)args->sinks[head] - lse)) : 1;
+}
+
+/* and the lse that is told, in which it is if there are several ranks */
+static inline double ref_lse_told(const lathe_decode_desc *desc, const lathe_decode_args *args,
+                                  int32_t head, double lse) {
+  if (desc->cp_world > 1 && desc->cp_rank == 0 && desc->attention_sinks) {
+    double sink = (double)args->sinks[head], most = fmax(lse, sink);
+    return most > -INFINITY ? most + log(exp(lse - most) + exp(sink - most)) : most;
+  }
+  return lse;
 }
 
 static inline double ref_lse_in_base(const lathe_decode_desc *desc, double natural) {
@@ -109,23 +121,24 @@ static inline double ref_lse_in_base(const lathe_decode_desc *desc, double natur
 
 /* The rows that new token t of request i sees, in memory that the caller frees: positions, or in a
    plan with lists rows of the whole cache. */
-static inline int64_t *ref_rows(const lathe_decode_desc *desc, const lathe_decode_args *args,
-                                int32_t i, int32_t t, int64_t *count) {
+static inline int64_t *ref_attended(const lathe_decode_desc *desc, const lathe_decode_args *args,
+                                    int32_t i, int32_t t, int64_t *count) {
   int32_t first, q_len, kv_len;
   ref_request(desc, args, i, &first, &q_len, &kv_len);
-  int32_t seen = ref_visible(desc, t, q_len, kv_len), from = ref_first(desc, seen);
-  if (desc->sparse_topk) {
-    from = 0;
-    seen = args->sparse_lens ? ref_clamp_(args->sparse_lens[first + t], 0, desc->sparse_topk)
-                             : desc->sparse_topk;
+  if (!desc->sparse_topk) {
+    int64_t *seen = (int64_t *)ref_alloc(8 * (size_t)kv_len);
+    *count = ref_seen(desc, args, first, t, q_len, kv_len, seen);
+    return seen;
   }
-  int64_t *rows = (int64_t *)ref_alloc(8 * (size_t)(seen + 1));
   int64_t stride = args->sparse_token_stride ? args->sparse_token_stride : desc->sparse_topk;
+  int32_t entries = args->sparse_lens
+                        ? ref_clamp_(args->sparse_lens[first + t], 0, desc->sparse_topk)
+                        : desc->sparse_topk;
+  int64_t *rows = (int64_t *)ref_alloc(8 * (size_t)entries);
   *count = 0;
-  for (int32_t k = from; k < seen; k++) {
-    int64_t row = desc->sparse_topk ? args->sparse_indices[(first + t) * stride + k] : k;
-    int past = desc->sparse_topk && args->num_pages > 0 && row / desc->page_size >= args->num_pages;
-    if (row >= 0 && !past)
+  for (int32_t k = 0; k < entries; k++) {
+    int64_t row = args->sparse_indices[(first + t) * stride + k];
+    if (row >= 0 && (args->num_pages == 0 || row / desc->page_size < args->num_pages))
       rows[(*count)++] = row;
   }
   return rows;
@@ -137,7 +150,7 @@ static inline void ref_attend(const lathe_decode_desc *desc, const lathe_decode_
   int64_t l = desc->kv_lora_rank, d = l + desc->qk_rope_head_dim;
   int32_t first, q_len, kv_len;
   ref_request(desc, args, i, &first, &q_len, &kv_len);
-  int64_t count, *rows = ref_rows(desc, args, i, t, &count);
+  int64_t count, *rows = ref_attended(desc, args, i, t, &count);
   double *q = (double *)ref_alloc(8 * (size_t)d), *row = (double *)ref_alloc(8 * (size_t)d);
   double *weights = (double *)ref_alloc(8 * (size_t)count), left;
   ref_read_q(desc, args, (int64_t)first + t, head, q);
@@ -145,9 +158,9 @@ static inline void ref_attend(const lathe_decode_desc *desc, const lathe_decode_
     ref_read_kv(desc, args, i, rows[j], row);
     weights[j] = ref_cap(desc, ref_scale(desc, args) * ref_dot(q, row, d));
   }
-  *lse = ref_softmax(weights, 0, count);
+  *lse = ref_softmax(weights, count);
   left = ref_sink(desc, args, head, *lse);
-  *lse = ref_lse_in_base(desc, *lse);
+  *lse = ref_lse_in_base(desc, ref_lse_told(desc, args, head, *lse));
   for (int64_t e = 0; e < l; e++)
     out[e] = 0;
   for (int64_t j = 0; j < count; j++) {
@@ -246,7 +259,8 @@ static inline void ref_attend_unabsorbed(const lathe_decode_desc *desc,
   int64_t l = desc->kv_lora_rank, r = desc->qk_rope_head_dim, n = model->n, v = model->v;
   int32_t first, q_len, kv_len;
   ref_request(desc, args, i, &first, &q_len, &kv_len);
-  int64_t count = ref_visible(desc, t, q_len, kv_len), start = ref_first(desc, (int32_t)count);
+  int64_t *rows = (int64_t *)ref_alloc(8 * (size_t)kv_len);
+  int64_t count = ref_seen(desc, args, first, t, q_len, kv_len, rows);
   double *w_uk = ref_head_(model->w_uk, head, n, l), *w_uv = ref_head_(model->w_uv, head, v, l);
   double *q = (double *)ref_alloc(8 * (size_t)(l + r)); /* only its rope part is used */
   double *row = (double *)ref_alloc(8 * (size_t)(l + r));
@@ -256,23 +270,24 @@ static inline void ref_attend_unabsorbed(const lathe_decode_desc *desc,
   ref_read_q(desc, args, (int64_t)first + t, head, q);
   for (int64_t k = 0; k < n; k++)
     q_nope[k] = (double)model->q_nope[(((int64_t)first + t) * model->heads + head) * n + k];
-  for (int64_t j = start; j < count; j++) {
-    ref_read_kv(desc, args, i, j, row);
+  for (int64_t j = 0; j < count; j++) {
+    ref_read_kv(desc, args, i, rows[j], row);
     ref_project_(w_uk, n, l, row, key);
     ref_project_(w_uv, v, l, row, values + j * v);
     weights[j] = ref_cap(desc, ref_scale(desc, args) *
                                    (ref_dot(q_nope, key, n) + ref_dot(q + l, row + l, r)));
   }
-  *lse = ref_softmax(weights, start, count);
+  *lse = ref_softmax(weights, count);
   left = ref_sink(desc, args, head, *lse);
-  *lse = ref_lse_in_base(desc, *lse);
+  *lse = ref_lse_in_base(desc, ref_lse_told(desc, args, head, *lse));
   for (int64_t p = 0; p < v; p++)
     out[p] = 0;
-  for (int64_t j = start; j < count; j++)
+  for (int64_t j = 0; j < count; j++)
     for (int64_t p = 0; p < v; p++)
       out[p] += left * weights[j] * values[j * v + p];
   free(weights);
   free(values);
+  free(rows);
   free(key);
   free(q_nope);
   free(row);

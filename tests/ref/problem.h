@@ -48,6 +48,7 @@ enum {
   REF_SEQ_LENS,
   REF_CU_Q_LENS,
   REF_SINKS,
+  REF_TREE,
   REF_OUT,
   REF_LSE,
   REF_NUM_BUFFERS
@@ -89,30 +90,59 @@ static inline int32_t ref_clamp_(int64_t value, int64_t low, int64_t high) {
   return (int32_t)(value < low ? low : value > high ? high : value);
 }
 
+/* Where position g of a request is: its row on the desc's rank, or -1 if it is on another. */
+static inline int64_t ref_row_of(const lathe_decode_desc *desc, int64_t g) {
+  int64_t each = desc->cp_interleave ? desc->cp_interleave : 1, world = desc->cp_world;
+  if (world < 2 || desc->cp_lens == LATHE_CP_LENS_LOCAL)
+    return g;
+  return g / each % world == desc->cp_rank ? g / (each * world) * each + g % each : -1;
+}
+
+/* Rows that the rank has of the first `length` positions, counted one by one. */
+static inline int64_t ref_rows(const lathe_decode_desc *desc, int64_t length) {
+  int64_t rows = 0;
+  for (int64_t g = 0; g < length; g++)
+    rows += ref_row_of(desc, g) >= 0;
+  return rows;
+}
+
 /* Lengths and tokens of request i as the documentation of lathe_decode_args defines them. */
 static inline void ref_request(const lathe_decode_desc *desc, const lathe_decode_args *args,
                                int32_t i, int32_t *first_token, int32_t *q_len, int32_t *kv_len) {
   int64_t table_rows = args->block_table_stride * desc->page_size;
-  int64_t limit = table_rows < desc->max_seq_len ? table_rows : desc->max_seq_len;
   int64_t first = args->cu_q_lens ? args->cu_q_lens[i] : (int64_t)i * args->q_len;
   int64_t end = args->cu_q_lens ? args->cu_q_lens[i + 1] : first + args->q_len;
   *first_token = ref_clamp_(first, 0, args->num_tokens);
   end = ref_clamp_(end, *first_token, args->num_tokens);
   *q_len = ref_clamp_(end - *first_token, 0, desc->max_q_len);
-  *kv_len = ref_clamp_(args->seq_lens[i], 0, limit);
+  *kv_len = ref_clamp_(args->seq_lens[i], 0, desc->max_seq_len);
+  while (*kv_len > table_rows && ref_rows(desc, *kv_len) > table_rows)
+    --*kv_len;
 }
 
-/* Rows that token t of a request sees. */
-static inline int32_t ref_visible(const lathe_decode_desc *desc, int32_t t, int32_t q_len,
-                                  int32_t kv_len) {
-  int64_t rows = desc->mask == LATHE_MASK_CAUSAL ? (int64_t)kv_len - q_len + t + 1 : kv_len;
-  return (int32_t)(rows < 0 ? 0 : rows);
+/* Does token t of a request, whose first token is token `first` of the run, see position g? */
+static inline int ref_sees(const lathe_decode_desc *desc, const lathe_decode_args *args,
+                           int64_t first, int32_t t, int32_t q_len, int32_t kv_len, int64_t g) {
+  int64_t own = (int64_t)kv_len - q_len + t, other = g - (own - t); /* which new token, if one */
+  if (g < 0 || g >= kv_len)
+    return 0;
+  if (desc->mask == LATHE_MASK_CAUSAL)
+    return g <= own && (!desc->sliding_window || g > own - desc->sliding_window);
+  if (desc->mask == LATHE_MASK_TREE && other >= 0)
+    return (args->tree_mask[(first + t) * args->tree_mask_stride + other / 32] &
+            UINT32_C(1) << other % 32) != 0;
+  return 1;
 }
 
-/* The first of them: under a window the last `sliding_window` remain. */
-static inline int32_t ref_first(const lathe_decode_desc *desc, int32_t visible) {
-  int64_t first = desc->sliding_window ? (int64_t)visible - desc->sliding_window : 0;
-  return (int32_t)(first < 0 ? 0 : first);
+/* The cache rows on this rank that the token sees, into rows [kv_len]; returns how many. */
+static inline int64_t ref_seen(const lathe_decode_desc *desc, const lathe_decode_args *args,
+                               int64_t first, int32_t t, int32_t q_len, int32_t kv_len,
+                               int64_t *rows) {
+  int64_t count = 0;
+  for (int64_t g = 0; g < kv_len; g++)
+    if (ref_row_of(desc, g) >= 0 && ref_sees(desc, args, first, t, q_len, kv_len, g))
+      rows[count++] = ref_row_of(desc, g);
+  return count;
 }
 
 /* Element of the cache that row j of request i starts at, in kv_cache (part 0) or kpe_cache (part
@@ -144,7 +174,7 @@ static inline void ref_problem_lengths_(ref_problem *problem, const ref_options 
     lens[i] = options->seq_lens ? options->seq_lens[i]
               : i > 2 && i < 5  ? i - 3
                                 : ref_between(random, 1, problem->desc.max_seq_len);
-    problem->kv_rows += lens[i];
+    problem->kv_rows += ref_rows(&problem->desc, lens[i]);
   }
   args->q_len = options->q_len ? options->q_len : problem->desc.max_q_len;
   args->num_tokens = batch * args->q_len;
@@ -167,7 +197,7 @@ static inline void ref_problem_tables_(ref_problem *problem, const ref_options *
   int64_t stride = (problem->desc.max_seq_len + page_size - 1) / page_size + (options->padding > 0);
   int32_t *pages, *tables;
   for (int32_t i = 0; i < args->batch; i++)
-    used += (args->seq_lens[i] + page_size - 1) / page_size;
+    used += (ref_rows(&problem->desc, args->seq_lens[i]) + page_size - 1) / page_size;
   int64_t total = used + options->unused_pages + (used == 0);
   pages = (int32_t *)ref_alloc(4 * (size_t)total);
   for (int64_t p = 0; p < total; p++)
@@ -176,9 +206,11 @@ static inline void ref_problem_tables_(ref_problem *problem, const ref_options *
   ref_buffer_make_(problem, REF_TABLES, offsetof(lathe_decode_args, block_tables),
                    4 * args->batch * stride);
   tables = (int32_t *)problem->buffers[REF_TABLES].host;
-  for (int32_t i = 0; i < args->batch; i++)
+  for (int32_t i = 0; i < args->batch; i++) {
+    int64_t rows = ref_rows(&problem->desc, args->seq_lens[i]);
     for (int64_t p = 0; p < stride; p++)
-      tables[i * stride + p] = p * page_size < args->seq_lens[i] ? pages[next++] : INT32_MAX;
+      tables[i * stride + p] = p * page_size < rows ? pages[next++] : INT32_MAX;
+  }
   free(pages);
   args->block_table_stride = stride;
   args->num_pages = total; /* ref_problem_make clears it under trust_tables */
@@ -204,7 +236,7 @@ static inline void ref_problem_cache_(ref_problem *problem, const ref_options *o
                      args->num_pages * args->kpe_page_stride * size);
   }
   for (int32_t i = 0; i < args->batch; i++)
-    for (int64_t j = 0; j < args->seq_lens[i]; j++) {
+    for (int64_t j = 0, rows = ref_rows(desc, args->seq_lens[i]); j < rows; j++) {
       ref_palette_fill(palette, random, problem->buffers[REF_KV].host,
                        ref_cache_row(desc, args, i, j, 0), l + (split ? 0 : r));
       if (split)
@@ -254,6 +286,32 @@ static inline void ref_problem_sinks_(ref_problem *problem, ref_random *random) 
     sinks[h] = (float)((double)(ref_next(random) % 1000) / 100 - 4);
 }
 
+/* Of each token any of those before it and, seven times of eight, itself; of those after it one
+   time in eight. Bits of tokens that the request has not are set, and words are left free between
+   rows. */
+static inline void ref_problem_tree_(ref_problem *problem, const ref_options *options,
+                                     ref_random *random) {
+  lathe_decode_args *args = &problem->args;
+  int64_t words = (problem->desc.max_q_len + 31) / 32 + options->padding;
+  uint32_t *mask;
+  if (problem->desc.mask != LATHE_MASK_TREE)
+    return;
+  args->tree_mask_stride = words;
+  ref_buffer_make_(problem, REF_TREE, offsetof(lathe_decode_args, tree_mask),
+                   4 * words * args->num_tokens);
+  mask = (uint32_t *)problem->buffers[REF_TREE].host;
+  for (int32_t i = 0; i < args->batch; i++) {
+    int32_t first, q_len, kv_len;
+    ref_request(&problem->desc, args, i, &first, &q_len, &kv_len);
+    for (int32_t t = 0; t < q_len; t++)
+      for (int32_t j = 0; j < q_len; j++) {
+        uint64_t draw = ref_next(random) >> 20 & 7;
+        if (j < t ? draw < 4 : j == t ? draw == 0 : draw != 0)
+          mask[(first + t) * words + j / 32] &= ~(UINT32_C(1) << j % 32);
+      }
+  }
+}
+
 static inline void ref_problem_outputs_(ref_problem *problem, const ref_options *options) {
   lathe_decode_args *args = &problem->args;
   const lathe_decode_desc *desc = &problem->desc;
@@ -290,6 +348,7 @@ static inline void ref_problem_make(ref_problem *problem, const ref_options *opt
   ref_problem_cache_(problem, options, &random);
   ref_problem_query_(problem, options, &random);
   ref_problem_sinks_(problem, &random);
+  ref_problem_tree_(problem, options, &random);
   ref_problem_outputs_(problem, options);
   if (options->trust_tables)
     problem->args.num_pages = 0;

@@ -15,6 +15,7 @@ static _Alignas(256) struct {
   _Alignas(256) unsigned char out[3 * 2 * 4 * 32 * 2];
   _Alignas(256) float lse[3 * 2 * 4];
   _Alignas(256) int32_t tables[3 * TABLE_STRIDE], seq_lens[4], cu_q_lens[4];
+  _Alignas(256) uint32_t tree[3 * 2 * 2];
   _Alignas(256) unsigned char workspace[1 << 21];
 } memory;
 

@@ -46,6 +46,48 @@ Test(check, a_window_of_all_rows_is_none) {
   cr_expect_eq(filled.sliding_window, 0);
 }
 
+Test(check, defaults_of_ranks) {
+  lathe_decode_desc desc = good_desc(), filled;
+  lathep_decode_desc_defaults(&desc, &filled);
+  cr_expect_eq(filled.cp_world, 1);
+  cr_expect_eq(filled.cp_interleave, 1);
+  desc.cp_lens = LATHE_CP_LENS_LOCAL; // of one rank they are all
+  lathep_decode_desc_defaults(&desc, &filled);
+  cr_expect_eq(filled.cp_lens, LATHE_CP_LENS_GLOBAL);
+  desc.cp_world = 2;
+  desc.sliding_window = desc.max_seq_len; // of its own rows: the window hides some of the whole
+  lathep_decode_desc_defaults(&desc, &filled);
+  cr_expect_eq(filled.cp_lens, LATHE_CP_LENS_LOCAL);
+  cr_expect_eq(filled.sliding_window, desc.max_seq_len);
+}
+
+// Of ranks, tables have room for the rows of rank 0, which has the most.
+Test(check, default_tables_of_ranks) {
+  lathe_decode_desc desc = good_desc();
+  lathe_decode_args args = good_args();
+  desc.cp_world = 3;
+  desc.cp_interleave = 4;
+  for (desc.cp_rank = 0; desc.cp_rank < 3; desc.cp_rank++) { // 20 positions: 8, 8 and 4 rows
+    lathe_decode_args filled = resolve(&desc, &args);
+    cr_expect_eq(filled.block_table_stride, 2);
+  }
+}
+
+Test(check, default_stride_of_a_tree_mask) {
+  lathe_decode_desc desc = good_desc();
+  lathe_decode_args args = good_args(), filled;
+  desc.mask = LATHE_MASK_TREE;
+  args.tree_mask = memory.tree;
+  for (desc.max_q_len = 2; desc.max_q_len <= 65; desc.max_q_len += 31) { // 2, 33, 64
+    args.q_len = 2;
+    filled = resolve(&desc, &args);
+    cr_expect_eq(filled.tree_mask_stride, desc.max_q_len > 32 ? 2 : 1);
+  }
+  args.tree_mask_stride = 5;
+  filled = resolve(&desc, &args);
+  cr_expect_eq(filled.tree_mask_stride, 5);
+}
+
 Test(check, desc_limits_are_allowed) {
   lathe_decode_desc desc = good_desc();
   desc.out_dtype = desc.q_dtype;
@@ -53,6 +95,8 @@ Test(check, desc_limits_are_allowed) {
   desc.max_batch = INT32_MAX;
   desc.num_heads = 1 << 15;
   desc.max_q_len = 1 << 15;
+  desc.cp_world = desc.cp_interleave = 1 << 15;
+  desc.cp_rank = (1 << 15) - 1;
   cr_expect_eq(lathep_decode_desc_check(&desc, LATHE_BACKEND_CUDA), LATHE_STATUS_OK, "%s",
                lathe_last_error()->message);
 }

@@ -121,6 +121,43 @@ Test(cpu_hand, without_mask_every_token_sees_every_row) {
     tiny_expect(&t, token, 0.75, 5, log(4.0));
 }
 
+Test(cpu_hand, tree_mask_is_taken_as_it_is) {
+  static const uint32_t mask[3] = {1 | ~7u, 2, 5}; /* bits past the third token are not its */
+  tiny t;
+  tiny_make(&t);
+  t.desc.mask = LATHE_MASK_TREE;
+  t.args.tree_mask = mask;
+  t.args.q_len = 3;
+  t.seq_len = 3;
+  cpu_run(&t.desc, &t.args);
+  tiny_expect(&t, 0, 0, 8, 0);
+  tiny_expect(&t, 1, 1, 4, log(3.0));
+  tiny_expect(&t, 2, 0.75, 3.5, log(4.0)); /* rows 0 and 2, not its brother's */
+  t.seq_len = 2;                           /* the first token has no row */
+  cpu_run(&t.desc, &t.args);
+  tiny_expect(&t, 0, 0, 0, -INFINITY);
+  tiny_expect(&t, 1, 0, 8, 0);
+  tiny_expect(&t, 2, 1, 4, log(3.0));
+}
+
+Test(cpu_hand, tree_mask_hides_the_own_row_and_no_row_before) {
+  static const uint32_t mask[4] = {0, 0, 2, 0}; /* rows of two words */
+  tiny t;
+  tiny_make(&t);
+  t.desc.mask = LATHE_MASK_TREE;
+  t.args.tree_mask = mask;
+  t.args.tree_mask_stride = 2;
+  t.args.q_len = 2;
+  t.seq_len = 2;
+  cpu_run(&t.desc, &t.args);
+  tiny_expect(&t, 0, 0, 0, -INFINITY);
+  tiny_expect(&t, 1, 1, 4, log(3.0));
+  t.seq_len = 3; /* row 0 is of before */
+  cpu_run(&t.desc, &t.args);
+  tiny_expect(&t, 0, 0, 8, 0);
+  tiny_expect(&t, 1, 0.75, 3.5, log(4.0));
+}
+
 Test(cpu_hand, window_of_one_is_the_own_row) {
   tiny t;
   tiny_make(&t);

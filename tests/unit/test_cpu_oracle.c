@@ -127,6 +127,25 @@ Test(cpu_oracle, windows) {
   }
 }
 
+Test(cpu_oracle, trees) {
+  static const int lens[] = {1, 4, 31, 32, 33, 64, 65};
+  const int32_t q_lens[] = {1, 33, 0, 2, 65, 64}, seq_lens[] = {9, 70, 5, 2, 66, 20};
+  for (size_t i = 0; i < sizeof lens / sizeof lens[0]; i++) {
+    ref_options options = cpu_options();
+    options.desc.mask = LATHE_MASK_TREE;
+    options.desc.max_q_len = lens[i];
+    options.desc.attention_sinks = i & 1;
+    options.padding = (int)i % 3;
+    cpu_check(&options);
+  }
+  ref_options options = cpu_options();
+  options.desc.mask = LATHE_MASK_TREE;
+  options.desc.max_q_len = 65;
+  options.q_lens = q_lens;
+  options.seq_lens = seq_lens;
+  cpu_check(&options);
+}
+
 Test(cpu_oracle, softcaps) {
   static const float caps[] = {50, 30, 1, 0.01f};
   for (size_t i = 0; i < sizeof caps / sizeof caps[0]; i++) {

@@ -285,6 +285,25 @@ Test(dispatch, options) {
   expect_line("decode_sm90_bf16_bf16: passed over: sparse_topk is 2048, and it reads no lists of "
               "rows\n");
   desc.sparse_topk = 0;
+  desc.mask = LATHE_MASK_TREE;
+  expect_taken(&desc, "decode_sm80_bf16_bf16_t_l512r64_m16t32s2x2");
+  expect_line("decode_sm90_bf16_bf16: passed over: mask is LATHE_MASK_TREE, and it has no tree "
+              "mask\n");
+  desc.mask = LATHE_MASK_CAUSAL;
+  desc.cp_world = 4;
+  expect_taken(&desc, "decode_sm80_bf16_bf16_r_l512r64_m16t32s2x2");
+  expect_line("decode_sm90_bf16_bf16: passed over: cp_world is 4 with LATHE_CP_LENS_GLOBAL, and it "
+              "knows of no other ranks\n");
+  desc.attention_sinks = 1;
+  expect_taken(&desc, "decode_sm80_bf16_bf16_sr_l512r64_m16t32s2x2");
+  desc.cp_rank = 1; // the sinks are rank 0's
+  expect_taken(&desc, "decode_sm80_bf16_bf16_r_l512r64_m16t32s2x2");
+  desc.cp_lens = LATHE_CP_LENS_LOCAL; // nothing is left to know of ranks
+  expect_taken(&desc, "decode_sm90_bf16_bf16_l512r64_");
+  desc.cp_rank = 0;
+  expect_taken(&desc, "decode_sm80_bf16_bf16_sr_l512r64_m16t32s2x2");
+  desc.cp_world = desc.attention_sinks = 0;
+  desc.cp_lens = LATHE_CP_LENS_GLOBAL;
   desc.out_dtype = LATHE_DTYPE_E4M3;
   expect_taken(&desc, "decode_sm80_bf16_bf16_oe4m3_l512r64_m16t32s2x2");
   expect_line("decode_sm90_bf16_bf16_oe4m3: passed over: out_dtype is e4m3, and it takes f16 and "

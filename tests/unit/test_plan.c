@@ -487,6 +487,61 @@ Test(run, params_of_options) {
   lathe_context_destroy(context);
 }
 
+static struct lathep_decode_params params_of(const lathe_decode_desc *desc,
+                                             const lathe_decode_args *args) {
+  lathe_context *context = recording_context(9, 0);
+  lathe_decode_plan *plan = recorded_plan(context, desc);
+  recorded.current = PLAN_CONTEXT;
+  cr_assert_eq(lathe_decode_run(plan, args, NULL), LATHE_STATUS_OK, "%s",
+               lathe_last_error()->message);
+  lathe_decode_plan_destroy(plan);
+  lathe_context_destroy(context);
+  return recorded.launches[0].params;
+}
+
+Test(run, params_of_a_tree_mask) {
+  lathe_decode_desc desc = good_desc();
+  lathe_decode_args args = good_args();
+  struct lathep_decode_params p;
+  desc.mask = LATHE_MASK_TREE;
+  args.tree_mask = memory.tree;
+  p = params_of(&desc, &args);
+  cr_expect_eq(p.tree_mask, memory.tree);
+  cr_expect_eq(p.tree_mask_stride, 1);
+  cr_expect_eq(p.causal, 0);
+  args.tree_mask_stride = 2;
+  p = params_of(&desc, &args);
+  cr_expect_eq(p.tree_mask_stride, 2);
+}
+
+Test(run, params_of_ranks) {
+  lathe_decode_desc desc = good_desc();
+  lathe_decode_args args = good_args();
+  struct lathep_decode_params p = params_of(&desc, &args);
+  cr_expect(p.cp_interleave == 1 && p.cp_round == 1 && p.cp_first == 0, "rows are positions");
+  desc.cp_world = 3;
+  desc.cp_rank = 2;
+  p = params_of(&desc, &args);
+  cr_expect(p.cp_interleave == 1 && p.cp_round == 3 && p.cp_first == 2);
+  cr_expect_eq(p.max_seq_len, 20);
+  cr_expect_eq(p.block_table_stride, 2, "7 rows in pages of 4");
+  desc.cp_interleave = 4;
+  p = params_of(&desc, &args);
+  cr_expect(p.cp_interleave == 4 && p.cp_round == 12 && p.cp_first == 8);
+  args.block_table_stride = 1; // the fifth row is position 20
+  p = params_of(&desc, &args);
+  cr_expect_eq(p.max_seq_len, 20);
+  desc.cp_rank = 0; // position 12
+  p = params_of(&desc, &args);
+  cr_expect_eq(p.max_seq_len, 12);
+  desc.attention_sinks = 1;
+  desc.max_q_len = 1;
+  desc.cp_lens = LATHE_CP_LENS_LOCAL; // a kernel of ranks for the sinks' sake
+  args.sinks = memory.lse;
+  p = params_of(&desc, &args);
+  cr_expect(p.cp_interleave == 1 && p.cp_round == 1 && p.cp_first == 0, "rows are positions");
+}
+
 Test(run, scales_of_e4m3_tensors) {
   lathe_decode_desc desc = good_desc();
   lathe_decode_args args = good_args();

@@ -30,7 +30,8 @@ static const machine UNSCHEDULED = {0, 9, 0, 232448, NULL, "schedule_sm80"};
   X(NOT_SET, "q_dtype", 0, EVERY, d->q_dtype = LATHE_DTYPE_NONE, "q_dtype is not set")             \
   X(NOT_SET, "kv_dtype", 0, EVERY, d->kv_dtype = LATHE_DTYPE_NONE, "kv_dtype is not set")          \
   X(UNKNOWN_VALUE, "out_dtype", 77, EVERY, d->out_dtype = (lathe_dtype)77, "no lathe_dtype")       \
-  X(UNKNOWN_VALUE, "mask", 2, EVERY, d->mask = (lathe_mask)2, "no lathe_mask")                     \
+  X(UNKNOWN_VALUE, "mask", 3, EVERY, d->mask = (lathe_mask)3, "no lathe_mask")                     \
+  X(UNKNOWN_VALUE, "cp_lens", 2, EVERY, (d->cp_world = 2, d->cp_lens = (lathe_cp_lens)2), "no lathe_cp_lens") \
   X(UNKNOWN_VALUE, "lse_base", 9, EVERY, d->lse_base = (lathe_lse_base)9, "no lathe_lse_base")     \
   X(TOO_SMALL, "num_heads", 0, EVERY, d->num_heads = 0, "1 or more")                               \
   X(TOO_SMALL, "kv_lora_rank", -512, EVERY, d->kv_lora_rank = -512, "1 or more")                   \
@@ -57,8 +58,20 @@ static const machine UNSCHEDULED = {0, 9, 0, 232448, NULL, "schedule_sm80"};
     "LATHE_MASK_CAUSAL")                                                                           \
   X(KV_FORMAT, "kv_format", LATHE_KV_FORMAT_ROW656, EVERY, d->kv_format = LATHE_KV_FORMAT_ROW656,  \
     "bf16 and e4m3, of which")                                                                     \
-  X(SPARSE_WINDOW, "sparse_topk", 8, EVERY, (d->sparse_topk = 8, d->sliding_window = 4),           \
+  X(SPARSE_MASK, "sparse_topk", 8, EVERY, (d->sparse_topk = 8, d->sliding_window = 4),             \
     "a sliding_window of 0")                                                                       \
+  X(SPARSE_MASK, "sparse_topk", 8, EVERY, (d->sparse_topk = 8, d->mask = LATHE_MASK_TREE),         \
+    "another mask and lists")                                                                      \
+  X(SPARSE_MASK, "sparse_topk", 8, EVERY, (d->sparse_topk = 8, d->cp_world = 2),                   \
+    "LATHE_CP_LENS_LOCAL and lists")                                                               \
+  X(WINDOW_MASK, "sliding_window", 64, EVERY, (d->sliding_window = 64, d->mask = LATHE_MASK_TREE), \
+    "LATHE_MASK_TREE")                                                                             \
+  X(TOO_SMALL, "cp_world", -4, EVERY, d->cp_world = -4, "1 or more")                               \
+  X(TOO_SMALL, "cp_interleave", -1, EVERY, d->cp_interleave = -1, "1 or more")                     \
+  X(TOO_LARGE, "cp_interleave", 1 << 30, EVERY, (d->cp_world = 2, d->cp_interleave = 1 << 30), "536870912 at most") \
+  X(CP_RANK, "cp_rank", 2, EVERY, (d->cp_world = 2, d->cp_rank = 2), "0 to 1")                     \
+  X(CP_LENS, "cp_lens", LATHE_CP_LENS_LOCAL, EVERY, (d->cp_world = 2, d->cp_lens = LATHE_CP_LENS_LOCAL), \
+    "the lengths of whole requests")                                                               \
   X(SOFTCAP, "logit_softcap", -50, EVERY, d->logit_softcap = -50.0f, "1e-30 to 1e30")              \
   X(SPLIT_BATCH, "max_batch", 1025, H100, (d->split_len = 64, d->max_batch = 1025), "1024 requests") \
   X(SPLIT_PARTS, "split_len", 64, H100,                                                            \

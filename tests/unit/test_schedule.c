@@ -306,6 +306,38 @@ Test(schedule, of_a_window_counts_the_blocks_that_it_touches) {
   end_step(s);
 }
 
+// Of two ranks by turns of 64 positions, the first has 320 of 640 and 100 of 164.
+Test(schedule, of_a_rank_counts_its_own_blocks) {
+  lathe_decode_desc desc = small_desc(0);
+  lathe_decode_args args = small_args();
+  written w = right;
+  lathe_decode_plan_info info;
+  step s;
+  desc.max_seq_len = 1024;
+  desc.cp_world = 2;
+  desc.cp_interleave = 64;
+  s.context = recording_context(9, 0);
+  s.plan = recorded_plan(s.context, &desc);
+  recorded.current = PLAN_CONTEXT;
+  OK(lathe_decode_plan_get_info(s.plan, &info));
+  cr_expect_str_eq(info.schedule_kernel, "schedule_sm80_r_t32");
+  cr_expect_str_eq(info.merge_kernel, "merge_sm80_bf16_l32");
+  args.scheduled = 1;
+  memory.seq_lens[0] = 640;
+  memory.seq_lens[2] = 164;
+  OK(validate_written(s, &args, &w));
+  memory.seq_lens[0] = 320; // 6 blocks
+  expect_refused(validate_written(s, &args, &w), LATHE_STATUS_CHECK_FAILED,
+                 "where the work ends of group 0 are 0, 6, 1, 0;");
+  args.scheduled = 0;
+  tables[3] = -1; // 192 rows have no fourth page
+  OK(validate_written(s, &args, &w));
+  tables[2] = -1;
+  expect_refused(validate_written(s, &args, &w), LATHE_STATUS_CHECK_FAILED,
+                 "block_tables[0][2] is -1; request 0 has 192 rows, so its entries 0 to 2");
+  end_step(s);
+}
+
 Test(schedule, of_a_window_is_a_kernel_of_its_own) {
   lathe_decode_desc desc = small_desc(0);
   lathe_decode_args args = small_args();

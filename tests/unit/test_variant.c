@@ -134,22 +134,38 @@ Test(variant, options_are_in_name_and_block) {
   lathep_variant_schedule(32, v.options, &schedule);
   lathep_variant_name(&schedule, text, sizeof text);
   cr_expect_str_eq(text, "schedule_sm80_w_t32");
+  desc.mask = LATHE_MASK_TREE;
+  desc.cp_world = 2;
+  cr_assert_eq(choose(&desc, 16, SM90, &v), LATHE_STATUS_OK);
+  lathep_variant_name(&v, text, sizeof text);
+  cr_expect_str_eq(text, "decode_sm80_bf16_bf16_of16_wcstr_l512r64_m16t32s2x2");
+  lathep_variant_merge(desc.out_dtype, 512, v.options, &merge);
+  lathep_variant_name(&merge, text, sizeof text);
+  cr_expect_str_eq(text, "merge_sm80_f16_sr_l512");
+  lathep_variant_merge(desc.out_dtype, 512, v.options & ~(unsigned)LATHEP_OPTION_SINKS, &merge);
+  lathep_variant_name(&merge, text, sizeof text);
+  cr_expect_str_eq(text, "merge_sm80_f16_l512"); // ranks are nothing to it without sinks
+  lathep_variant_schedule(32, v.options, &schedule);
+  lathep_variant_name(&schedule, text, sizeof text);
+  cr_expect_str_eq(text, "schedule_sm80_wr_t32");
 }
 
 Test(variant, row_stride_by_hand) {
-  cr_expect_eq(lathep_row_stride(576, 2), 1152); // 72 chunks: swizzled, not padded
-  cr_expect_eq(lathep_row_stride(576, 1), 592);  // 36 chunks: padded to 37
-  cr_expect_eq(lathep_row_stride(16, 1), 16);
-  cr_expect_eq(lathep_row_stride(16, 2), 48);
-  cr_expect_eq(lathep_row_stride(32, 2), 80);
-  cr_expect_eq(lathep_row_stride(64, 2), 128);
+  cr_expect_eq(lathep_row_stride(576 * 2), 1152); // 72 chunks: swizzled, not padded
+  cr_expect_eq(lathep_row_stride(576), 592);      // 36 chunks: padded to 37
+  cr_expect_eq(lathep_row_stride(16), 16);
+  cr_expect_eq(lathep_row_stride(16 * 2), 48);
+  cr_expect_eq(lathep_row_stride(32 * 2), 80);
+  cr_expect_eq(lathep_row_stride(64 * 2), 128);
 }
 
 Test(variant, shared_bytes_by_hand) {
   // q 16 * 1152, kv 2 * 32 * 1152, p 16 * 80, row state 16 * 32
-  cr_expect_eq(lathep_shared_bytes(512, 64, 2, 16, 32, 2), 18432 + 73728 + 1280 + 512);
+  cr_expect_eq(lathep_shared_bytes(576, 1152, 16, 32, 2), 18432 + 73728 + 1280 + 512);
+  // rows of 656 bytes are 41 chunks, an odd number
+  cr_expect_eq(lathep_shared_bytes(576, 656, 64, 32, 4), 64 * 1152 + 4 * 32 * 656 + 64 * 80 + 2048);
   // e4m3 rows are 592 bytes apart
-  cr_expect_eq(lathep_shared_bytes(512, 64, 1, 64, 64, 3), 64 * 1152 + 3 * 64 * 592 + 8192 + 2048);
+  cr_expect_eq(lathep_shared_bytes(576, 576, 64, 64, 3), 64 * 1152 + 3 * 64 * 592 + 8192 + 2048);
 }
 
 Test(variant, limits_by_hand) {
@@ -224,14 +240,14 @@ static void check_legal(const lathep_variant *v, const lathe_decode_desc *desc, 
   // what the blocks of a multiprocessor take together, static and reserved bytes included
   cr_assert_leq((int64_t)v->ctas * (v->shared_bytes + LATHEP_SHARED_STATIC + 1024),
                 (int64_t)limit + 1024, "%s", name);
-  cr_assert_eq(v->shared_bytes, lathep_shared_bytes(v->l, v->r, lathep_dtype_size(v->kv), v->rows,
-                                                    v->tokens, v->stages));
+  cr_assert_eq(v->shared_bytes,
+               lathep_shared_bytes(v->l + v->r, lathep_kv_row(v), v->rows, v->tokens, v->stages));
   cr_assert_eq(v->shared_bytes % 16, 0, "%s", name);
   // one more stage would not have fitted
   if (v->stages < 4)
-    cr_assert_gt(lathep_shared_bytes(v->l, v->r, lathep_dtype_size(v->kv), v->rows, v->tokens,
-                                     v->stages + 1),
-                 lathep_tile_limit(v->ctas, limit), "%s", name);
+    cr_assert_gt(
+        lathep_shared_bytes(v->l + v->r, lathep_kv_row(v), v->rows, v->tokens, v->stages + 1),
+        lathep_tile_limit(v->ctas, limit), "%s", name);
   cr_assert(v->rows == 16 || rows > v->rows / 2, "%s for %lld rows", name, (long long)rows);
   cr_assert(v->l == desc->kv_lora_rank && v->r == desc->qk_rope_head_dim && v->op == next.op);
   cr_assert(v->q == desc->q_dtype && v->kv == desc->kv_dtype && v->out == desc->out_dtype);

@@ -39,9 +39,20 @@ LATHEP_FN lathe_status lathep_check_counts(const char *of, const lathe_decode_de
   return LATHE_STATUS_OK;
 }
 
+// The greatest seq_lens[i] that a run believes: one whose rows a row of the block table has room
+// for.
+LATHEP_FN int32_t lathep_seq_limit(const lathe_decode_desc *desc, const lathe_decode_args *args) {
+  if (desc->sparse_topk ||
+      args->block_table_stride >= lathep_ceil_div(lathep_most_rows(desc), desc->page_size))
+    return desc->max_seq_len;
+  return (int32_t)lathep_clamp(lathep_position_of(desc, args->block_table_stride * desc->page_size),
+                               0, desc->max_seq_len);
+}
+
 // Pages that exist, and the shape of the block tables.
 LATHEP_FN lathe_status lathep_check_tables(const char *of, const lathe_decode_desc *desc,
                                            lathe_decode_args *args) {
+  const int64_t most = lathep_ceil_div(lathep_most_rows(desc), desc->page_size);
   int64_t bytes;
   if (args->num_pages < 0)
     return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
@@ -49,14 +60,14 @@ LATHEP_FN lathe_status lathep_check_tables(const char *of, const lathe_decode_de
                        "have table entries trusted",
                        of, (long long)args->num_pages);
   if (args->block_table_stride == 0)
-    args->block_table_stride = lathep_ceil_div(desc->max_seq_len, desc->page_size);
+    args->block_table_stride = most;
   if (args->block_table_stride < 0 ||
       lathep_mul_overflow(args->block_table_stride, (int64_t)args->batch * 4, &bytes))
     return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
                        "%s.block_table_stride is %lld; give the entries of a row, or "
-                       "0 for ceil(max_seq_len / page_size) = %lld",
-                       of, (long long)args->block_table_stride,
-                       (long long)lathep_ceil_div(desc->max_seq_len, desc->page_size));
+                       "0 for ceil(%s / page_size) = %lld",
+                       of, (long long)args->block_table_stride, lathep_rows_word(desc),
+                       (long long)most);
   return LATHE_STATUS_OK;
 }
 
@@ -107,6 +118,7 @@ LATHEP_FN lathe_status lathep_check_unused(const lathe_decode_desc *desc,
       {"kpe_cache", "kpe_row_stride", args->kpe_cache, args->kpe_row_stride},
       {"lse", "lse_token_stride", args->lse, args->lse_token_stride},
       {"lse", "lse_head_stride", args->lse, args->lse_head_stride},
+      {"tree_mask", "tree_mask_stride", args->tree_mask, args->tree_mask_stride},
   };
   if (desc->kv_format == LATHE_KV_FORMAT_ROW656 && args->kpe_cache)
     return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
@@ -207,9 +219,10 @@ LATHEP_FN lathe_status lathep_check_option(const char *field, const void *pointe
 
 LATHEP_FN lathe_status lathep_check_option_args(const lathe_decode_desc *desc,
                                                 const lathe_decode_args *args) {
-  lathe_status status =
-      lathep_check_option("sinks", args->sinks, desc->attention_sinks, "attention_sinks",
-                          "float [num_heads], or have a plan without attention_sinks");
+  lathe_status status = LATHE_STATUS_OK;
+  if (desc->cp_rank == 0 || !desc->attention_sinks) // else they are rank 0's, given or not
+    status = lathep_check_option("sinks", args->sinks, desc->attention_sinks, "attention_sinks",
+                                 "float [num_heads], or have a plan without attention_sinks");
   if (!status)
     status = lathep_check_option("softmax_scale_at", args->softmax_scale_at,
                                  desc->softmax_scale_on_device, "softmax_scale_on_device",
@@ -250,6 +263,35 @@ LATHEP_FN void lathep_args_of_run(const lathe_decode_desc *desc, lathe_decode_ar
   args->block_table_stride = args->sparse_token_stride;
 }
 
+// The mask of a plan that has one, and the stride of its rows.
+LATHEP_FN lathe_status lathep_check_tree(const lathe_decode_desc *desc, lathe_decode_args *args) {
+  const int64_t words = lathep_ceil_div(desc->max_q_len, 32);
+  int64_t bytes;
+  lathe_status status;
+  if (desc->mask != LATHE_MASK_TREE && args->tree_mask)
+    return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
+                       "lathe_decode_args.tree_mask is at %p and lathe_decode_desc.mask of the "
+                       "plan is %d; leave it null, or make a plan with LATHE_MASK_TREE",
+                       (const void *)args->tree_mask, (int)desc->mask);
+  if (desc->mask != LATHE_MASK_TREE)
+    return LATHE_STATUS_OK;
+  status =
+      lathep_check_pointer(LATHEP_DECODE_ARGS, "tree_mask", args->tree_mask, (int)sizeof(uint32_t),
+                           "uint32 [num_tokens, ceil(max_q_len / 32)], or have a plan with "
+                           "another mask");
+  if (status)
+    return status;
+  if (args->tree_mask_stride == 0)
+    args->tree_mask_stride = words;
+  if (args->tree_mask_stride < words ||
+      lathep_mul_overflow(args->tree_mask_stride, (int64_t)args->num_tokens * 4, &bytes))
+    return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
+                       "lathe_decode_args.tree_mask_stride is %lld words; give ceil(max_q_len / "
+                       "32) = %lld or more that a token's row is after the one before, or 0",
+                       (long long)args->tree_mask_stride, (long long)words);
+  return LATHE_STATUS_OK;
+}
+
 LATHEP_FN lathe_status lathep_check_workspace(size_t size, const lathe_decode_args *args) {
   const struct {
     const char *name;
@@ -266,6 +308,7 @@ LATHEP_FN lathe_status lathep_check_workspace(size_t size, const lathe_decode_ar
       {"sparse_indices", args->sparse_indices},
       {"sparse_lens", args->sparse_lens},
       {"sinks", args->sinks},
+      {"tree_mask", args->tree_mask},
       {"out", args->out},
       {"lse", args->lse},
   };
@@ -351,6 +394,11 @@ LATHEP_FN lathe_status lathep_resolve_outputs(const lathe_decode_desc *desc, int
                                         desc->num_heads, bytes, cuda);
   t.row = desc->kv_lora_rank;
   status = lathep_resolve_tensor(&t, args->out, &args->out_token_stride, &args->out_head_stride);
+  if (!status && !args->lse && desc->cp_world > 1)
+    return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
+                       "lathe_decode_args.lse is null and cp_world of the plan is %d; give float "
+                       "[num_tokens, num_heads], by which the ranks' outputs are joined",
+                       (int)desc->cp_world);
   if (status || !args->lse)
     return status;
   t = lathep_token_tensor(LATHEP_DECODE_ARGS, "lse", args->num_tokens, desc->num_heads, 4, 0);
@@ -398,6 +446,8 @@ LATHEP_FN lathe_status lathep_decode_args_resolve(const lathe_decode_desc *desc,
     status = lathep_check_scales(desc, filled);
   if (!status)
     status = lathep_check_option_args(desc, filled);
+  if (!status)
+    status = lathep_check_tree(desc, filled);
   if (!status)
     status = lathep_resolve_outputs(desc, cuda, filled);
   if (!status)

@@ -31,6 +31,10 @@ LATHEP_FN int64_t lathep_ceil_div(int64_t a, int64_t b) {
   return a / b + (a % b != 0);
 }
 
+LATHEP_FN int64_t lathep_clamp(int64_t value, int64_t low, int64_t high) {
+  return value < low ? low : value > high ? high : value;
+}
+
 // Nonzero if the result does not fit; *result is then not to be used.
 LATHEP_FN int lathep_mul_overflow(int64_t a, int64_t b, int64_t *result) {
   return __builtin_mul_overflow(a, b, result);

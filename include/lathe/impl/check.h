@@ -19,8 +19,14 @@ LATHEP_FN void lathep_decode_desc_defaults(const lathe_decode_desc *desc,
     filled->out_dtype = filled->q_dtype == LATHE_DTYPE_E4M3 ? LATHE_DTYPE_BF16 : filled->q_dtype;
   if (filled->max_q_len == 0)
     filled->max_q_len = 1;
-  if (filled->mask == LATHE_MASK_CAUSAL && filled->max_seq_len > 0 &&
-      filled->sliding_window >= filled->max_seq_len)
+  if (filled->cp_world == 0)
+    filled->cp_world = 1;
+  if (filled->cp_interleave == 0)
+    filled->cp_interleave = 1;
+  if (filled->cp_world == 1 && filled->cp_lens == LATHE_CP_LENS_LOCAL)
+    filled->cp_lens = LATHE_CP_LENS_GLOBAL; // the same
+  if (filled->mask == LATHE_MASK_CAUSAL && filled->cp_lens == LATHE_CP_LENS_GLOBAL &&
+      filled->max_seq_len > 0 && filled->sliding_window >= filled->max_seq_len)
     filled->sliding_window = 0; // hides nothing
 }
 
@@ -143,28 +149,88 @@ LATHEP_FN lathe_status lathep_check_split_len(const lathe_decode_desc *desc) {
   return LATHE_STATUS_OK;
 }
 
+// Lists say what a token sees: nothing else does.
+LATHEP_FN lathe_status lathep_check_sparse(const lathe_decode_desc *desc) {
+  const char *with = NULL, *works = NULL;
+  if (desc->sliding_window) {
+    with = "a sliding_window";
+    works = "a sliding_window of 0 and lists of what the window has";
+  } else if (desc->mask == LATHE_MASK_TREE) {
+    with = "LATHE_MASK_TREE";
+    works = "another mask and lists of what the tree lets a token see";
+  } else if (lathep_shares_rows(desc)) {
+    with = "several ranks and LATHE_CP_LENS_GLOBAL";
+    works = "LATHE_CP_LENS_LOCAL and lists of this rank's rows";
+  }
+  if (with)
+    return lathep_refuse(LATHE_REASON_SPARSE_MASK, "sparse_topk", desc->sparse_topk,
+                         "lathe_decode_desc.sparse_topk is %d with %s, which has no say beside "
+                         "lists; give %s",
+                         (int)desc->sparse_topk, with, works);
+  if ((int64_t)desc->max_batch * desc->max_q_len > LATHEP_MAX_ROWS)
+    return lathep_refuse(LATHE_REASON_TOO_MANY_ROWS, "max_batch", desc->max_batch,
+                         "lathe_decode_desc.max_batch x max_q_len is %d x %d with sparse_topk; "
+                         "their product may be %d at most",
+                         (int)desc->max_batch, (int)desc->max_q_len, (int)LATHEP_MAX_ROWS);
+  return LATHE_STATUS_OK;
+}
+
 // Takes a desc whose mask has been checked.
 LATHEP_FN lathe_status lathep_check_options(const lathe_decode_desc *desc) {
   const float cap = desc->logit_softcap;
   if (desc->sliding_window && desc->mask != LATHE_MASK_CAUSAL)
     return lathep_refuse(LATHE_REASON_WINDOW_MASK, "sliding_window", desc->sliding_window,
-                         "lathe_decode_desc.sliding_window is %d with LATHE_MASK_NONE; give "
+                         "lathe_decode_desc.sliding_window is %d with LATHE_MASK_%s; give "
                          "LATHE_MASK_CAUSAL, since a window ends at the token's own position, or 0",
-                         (int)desc->sliding_window);
-  if (desc->sparse_topk && desc->sliding_window)
-    return lathep_refuse(LATHE_REASON_SPARSE_WINDOW, "sparse_topk", desc->sparse_topk,
-                         "lathe_decode_desc.sparse_topk is %d with a sliding_window of %d; give a "
-                         "sliding_window of 0 and lists of what the window has",
-                         (int)desc->sparse_topk, (int)desc->sliding_window);
-  if (desc->sparse_topk && (int64_t)desc->max_batch * desc->max_q_len > LATHEP_MAX_ROWS)
-    return lathep_refuse(LATHE_REASON_TOO_MANY_ROWS, "max_batch", desc->max_batch,
-                         "lathe_decode_desc.max_batch x max_q_len is %d x %d with sparse_topk; "
-                         "their product may be %d at most",
-                         (int)desc->max_batch, (int)desc->max_q_len, (int)LATHEP_MAX_ROWS);
+                         (int)desc->sliding_window,
+                         desc->mask == LATHE_MASK_TREE ? "TREE" : "NONE");
+  if (desc->sparse_topk) {
+    lathe_status status = lathep_check_sparse(desc);
+    if (status)
+      return status;
+  }
   if (cap != 0.0f && !(cap >= 1e-30f && cap <= 1e30f))
     return lathep_refuse(
         LATHE_REASON_SOFTCAP, "logit_softcap", cap >= -1e18f && cap <= 1e18f ? (int64_t)cap : 0,
         "lathe_decode_desc.logit_softcap is %g; give 1e-30 to 1e30, or 0 for none", (double)cap);
+  return LATHE_STATUS_OK;
+}
+
+// Takes a desc whose mask and options have been checked.
+LATHEP_FN lathe_status lathep_check_ranks(const lathe_decode_desc *desc) {
+  const char *of = LATHEP_DECODE_DESC, *why = NULL;
+  const int32_t world = desc->cp_world;
+  lathe_status status = lathep_check_size(of, "cp_world", world, 1, LATHEP_MAX_ROWS,
+                                          "the ranks that share each request's rows (0 is 1)");
+  if (!status)
+    status = lathep_check_size(
+        of, "cp_interleave", desc->cp_interleave, 1, LATHEP_MAX_ROWS / world,
+        "the positions that follow each other on a rank (0 is 1), times cp_world 2^30");
+  if (status)
+    return status;
+  if (desc->cp_rank < 0 || desc->cp_rank >= world)
+    return lathep_refuse(LATHE_REASON_CP_RANK, "cp_rank", desc->cp_rank,
+                         "lathe_decode_desc.cp_rank is %d of cp_world %d; give 0 to %d",
+                         (int)desc->cp_rank, (int)world, (int)world - 1);
+  if (desc->cp_lens == LATHE_CP_LENS_GLOBAL)
+    return LATHE_STATUS_OK;
+  if (desc->cp_lens != LATHE_CP_LENS_LOCAL)
+    return lathep_refuse(LATHE_REASON_UNKNOWN_VALUE, "cp_lens", desc->cp_lens,
+                         "lathe_decode_desc.cp_lens is %d, which is no lathe_cp_lens; give "
+                         "LATHE_CP_LENS_GLOBAL or LATHE_CP_LENS_LOCAL",
+                         (int)desc->cp_lens);
+  if (desc->sliding_window)
+    why = "a sliding_window";
+  else if (desc->mask == LATHE_MASK_TREE)
+    why = "LATHE_MASK_TREE";
+  else if (desc->mask == LATHE_MASK_CAUSAL && desc->max_q_len > 1 && !desc->sparse_topk)
+    why = "LATHE_MASK_CAUSAL and a max_q_len over 1";
+  if (why)
+    return lathep_refuse(LATHE_REASON_CP_LENS, "cp_lens", desc->cp_lens,
+                         "lathe_decode_desc.cp_lens is LATHE_CP_LENS_LOCAL with %s, of which a "
+                         "rank's own rows do not say what a token sees; give LATHE_CP_LENS_GLOBAL "
+                         "and the lengths of whole requests",
+                         why);
   return LATHE_STATUS_OK;
 }
 
@@ -248,12 +314,15 @@ LATHEP_FN lathe_status lathep_decode_desc_check(const lathe_decode_desc *desc,
                                  desc->kv_lora_rank, desc->qk_rope_head_dim);
   if (status)
     return status;
-  if (desc->mask != LATHE_MASK_CAUSAL && desc->mask != LATHE_MASK_NONE)
+  if (desc->mask != LATHE_MASK_CAUSAL && desc->mask != LATHE_MASK_NONE &&
+      desc->mask != LATHE_MASK_TREE)
     return lathep_refuse(LATHE_REASON_UNKNOWN_VALUE, "mask", desc->mask,
                          "lathe_decode_desc.mask is %d, which is no lathe_mask; give "
-                         "LATHE_MASK_CAUSAL or LATHE_MASK_NONE",
+                         "LATHE_MASK_CAUSAL, LATHE_MASK_NONE or LATHE_MASK_TREE",
                          (int)desc->mask);
   status = lathep_check_options(desc);
+  if (!status)
+    status = lathep_check_ranks(desc);
   if (!status)
     status = lathep_check_lse_base(of, desc->lse_base);
   if (status)

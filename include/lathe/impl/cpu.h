@@ -34,16 +34,14 @@ typedef struct lathep_cpu_worker {
 typedef struct lathep_cpu_row {
   int64_t token, head;
   int64_t first, visible; // it sees the cache rows from first on and before visible
+  const uint32_t *tree;   // and of those from visible on the ones with a bit; null: none
   double most, sum;       // largest logit so far; sum of exp(z - most)
 } lathep_cpu_row;
 
 typedef struct lathep_cpu_request {
   int64_t first_token, q_len, kv_len;
+  int64_t rows; // cache rows: those of kv_len that are this rank's
 } lathep_cpu_request;
-
-LATHEP_FN int64_t lathep_clamp(int64_t value, int64_t low, int64_t high) {
-  return value < low ? low : value > high ? high : value;
-}
 
 // Tokens and length of request i, clamped as lathe.h says: nothing outside the tensors is touched,
 // whatever the arrays hold.
@@ -58,22 +56,42 @@ LATHEP_FN lathep_cpu_request lathep_cpu_tokens_of(const lathe_decode_desc *desc,
   request.first_token = lathep_clamp(first, 0, args->num_tokens);
   end = lathep_clamp(end, request.first_token, args->num_tokens);
   request.q_len = lathep_clamp(end - request.first_token, 0, desc->max_q_len);
-  request.kv_len = 0;
+  request.kv_len = request.rows = 0;
   return request;
 }
 
 LATHEP_FN lathep_cpu_request lathep_cpu_request_of(const lathe_decode_desc *desc,
                                                    const lathe_decode_args *args, int64_t i) {
   lathep_cpu_request request = lathep_cpu_tokens_of(desc, args, i);
-  int64_t limit = desc->max_seq_len;
-  if (desc->sparse_topk) {
-    request.kv_len = args->seq_lens ? lathep_clamp(args->seq_lens[i], 0, desc->max_seq_len) : limit;
-    return request;
-  }
-  if (args->block_table_stride < lathep_ceil_div(desc->max_seq_len, desc->page_size))
-    limit = args->block_table_stride * desc->page_size;
-  request.kv_len = lathep_clamp(args->seq_lens[i], 0, limit);
+  if (desc->sparse_topk && !args->seq_lens)
+    request.kv_len = desc->max_seq_len;
+  else
+    request.kv_len = lathep_clamp(args->seq_lens[i], 0, lathep_seq_limit(desc, args));
+  request.rows = lathep_rows_before(desc, request.kv_len);
   return request;
+}
+
+// What new token t of the request sees of the cache.
+LATHEP_FN void lathep_cpu_look(const lathe_decode_desc *desc, const lathe_decode_args *args,
+                               const lathep_cpu_request *request, int64_t t, lathep_cpu_row *row) {
+  const int64_t before = request->kv_len - request->q_len; // position of the first new token
+  int64_t end = request->kv_len, first = 0;
+  row->tree = NULL;
+  if (desc->mask == LATHE_MASK_CAUSAL)
+    end = lathep_clamp(before + t + 1, 0, end);
+  if (desc->sliding_window && end > desc->sliding_window)
+    first = end - desc->sliding_window;
+  if (desc->mask == LATHE_MASK_TREE) {
+    end = lathep_clamp(before, 0, end);
+    row->tree = args->tree_mask + (request->first_token + t) * args->tree_mask_stride;
+  }
+  row->first = lathep_rows_before(desc, first);
+  row->visible = lathep_rows_before(desc, end);
+}
+
+// Cache rows before it are all that it may see.
+LATHEP_FN int64_t lathep_cpu_reach(const lathep_cpu_request *request, const lathep_cpu_row *row) {
+  return row->tree ? request->rows : row->visible;
 }
 
 // `count` elements of a tensor from element `first` on.
@@ -199,6 +217,21 @@ LATHEP_FN void lathep_cpu_attend(const lathep_cpu_worker *worker, lathep_cpu_row
   }
 }
 
+// The same of those of `count` converted rows that the row sees; the first is cache row `at`.
+LATHEP_FN void lathep_cpu_pass(const lathep_cpu_worker *worker, const lathep_cpu_request *request,
+                               lathep_cpu_row *row, const double *q, double *acc, int64_t at,
+                               int64_t count) {
+  const lathe_decode_desc *desc = worker->job->desc;
+  const int64_t known = lathep_clamp(row->visible - at, 0, count);
+  int64_t j, other;
+  lathep_cpu_attend(worker, row, q, acc, lathep_clamp(row->first - at, 0, count), known);
+  for (j = known; row->tree && j < count; j++) {
+    other = lathep_position_of(desc, at + j) - (request->kv_len - request->q_len);
+    if (row->tree[other / 32] >> other % 32 & 1)
+      lathep_cpu_attend(worker, row, q, acc, j, j + 1);
+  }
+}
+
 LATHEP_FN void lathep_cpu_start(const lathep_cpu_worker *worker, lathep_cpu_row *row, double *q,
                                 double *acc) {
   const lathe_decode_desc *desc = worker->job->desc;
@@ -217,24 +250,36 @@ LATHEP_FN void lathep_cpu_start(const lathep_cpu_worker *worker, lathep_cpu_row 
                     desc->qk_rope_head_dim, q + desc->kv_lora_rank);
 }
 
+// ln(e^a + e^b)
+LATHEP_FN double lathep_cpu_log_add(double a, double b) {
+  const double most = a > b ? a : b;
+  return most == -(double)INFINITY ? a : most + log(exp(a - most) + exp(b - most));
+}
+
 LATHEP_FN void lathep_cpu_finish(const lathep_cpu_worker *worker, const lathep_cpu_row *row,
                                  const double *acc) {
   const lathe_decode_desc *desc = worker->job->desc;
   const lathe_decode_args *args = worker->job->args;
   const double ln2 = 0.69314718055994530942;
-  double value, sum = row->sum, lse = row->most;
+  const int seen = row->sum != 0; // NaN is not nothing
+  double value, sum = row->sum, lse = row->most, sink = -(double)INFINITY;
   const int64_t at = row->token * args->out_token_stride + row->head * args->out_head_stride;
   int64_t d;
-  if (desc->attention_sinks)
-    sum += exp((double)args->sinks[row->head] - row->most);
+  if (lathep_has_sinks(desc)) {
+    sink = (double)args->sinks[row->head];
+    sum += exp(sink - row->most);
+  }
   for (d = 0; d < desc->kv_lora_rank; d++) {
-    value = row->visible > 0 ? acc[d] / sum * (double)args->kv_scale : 0;
+    value = seen ? acc[d] / sum * (double)args->kv_scale : 0;
     lathep_cpu_store(desc->out_dtype, args->out, at + d, value / (double)args->out_scale);
   }
   if (!args->lse)
     return;
-  if (row->visible > 0)
-    lse = (lse + log(row->sum)) / (desc->lse_base == LATHE_LSE_BASE2 ? ln2 : 1);
+  if (seen)
+    lse += log(row->sum);
+  if (desc->cp_world > 1) // what ranks are joined by
+    lse = lathep_cpu_log_add(lse, sink);
+  lse /= desc->lse_base == LATHE_LSE_BASE2 ? ln2 : 1;
   args->lse[row->token * args->lse_token_stride + row->head * args->lse_head_stride] = (float)lse;
 }
 
@@ -246,21 +291,17 @@ LATHEP_FN void lathep_cpu_block(const lathep_cpu_worker *worker, int64_t i, int6
   const int64_t padded = worker->job->padded, first = block * LATHEP_CPU_ROWS;
   const int64_t count = lathep_clamp(request.q_len * desc->num_heads - first, 0, LATHEP_CPU_ROWS);
   lathep_cpu_row rows[LATHEP_CPU_ROWS];
-  int64_t n, j, rows_here, t, least_first = request.kv_len, most_visible = 0, listed = 0;
+  int64_t n, j, rows_here, t, reach, least_first = request.rows, most_visible = 0, listed = 0;
   for (n = 0; n < count; n++) {
     t = (first + n) / desc->num_heads;
     rows[n].token = request.first_token + t;
     rows[n].head = (first + n) % desc->num_heads;
-    rows[n].visible = request.kv_len;
-    if (desc->mask == LATHE_MASK_CAUSAL)
-      rows[n].visible = lathep_clamp(request.kv_len - request.q_len + t + 1, 0, request.kv_len);
-    rows[n].first = 0;
-    if (desc->sliding_window && rows[n].visible > desc->sliding_window)
-      rows[n].first = rows[n].visible - desc->sliding_window;
+    lathep_cpu_look(desc, args, &request, t, &rows[n]);
+    reach = lathep_cpu_reach(&request, &rows[n]);
     if (rows[n].first < least_first)
       least_first = rows[n].first;
-    if (rows[n].visible > most_visible)
-      most_visible = rows[n].visible;
+    if (reach > most_visible)
+      most_visible = reach;
     lathep_cpu_start(worker, &rows[n], worker->q + n * padded, worker->acc + n * padded);
   }
   for (j = least_first; j < most_visible; j += LATHEP_CPU_TOKENS) {
@@ -271,9 +312,8 @@ LATHEP_FN void lathep_cpu_block(const lathep_cpu_worker *worker, int64_t i, int6
     if (desc->sparse_topk) // of one token, which sees what was there
       rows_here = t;
     for (n = 0; n < count; n++)
-      lathep_cpu_attend(worker, &rows[n], worker->q + n * padded, worker->acc + n * padded,
-                        lathep_clamp(rows[n].first - j, 0, rows_here),
-                        lathep_clamp(rows[n].visible - j, 0, rows_here));
+      lathep_cpu_pass(worker, &request, &rows[n], worker->q + n * padded, worker->acc + n * padded,
+                      j, rows_here);
   }
   for (n = 0; n < count; n++) {
     if (desc->sparse_topk)
@@ -304,7 +344,7 @@ LATHEP_FN int lathep_cpu_threads(const lathep_cpu_job *job) {
   int64_t most = lathep_clamp(sysconf(_SC_NPROCESSORS_ONLN), 1, LATHEP_CPU_THREADS), i;
   for (i = 0; i < job->args->batch; i++) {
     const lathep_cpu_request request = lathep_cpu_request_of(desc, job->args, i);
-    work += (double)(request.q_len * desc->num_heads) * (double)request.kv_len * per_row;
+    work += (double)(request.q_len * desc->num_heads) * (double)request.rows * per_row;
   }
   most = lathep_clamp(most, 1, job->args->batch * job->blocks_per_request);
   return work < (double)most * LATHEP_CPU_GRAIN ? 1 + (int)(work / LATHEP_CPU_GRAIN) : (int)most;

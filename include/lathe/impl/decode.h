@@ -53,14 +53,6 @@ LATHEP_FN int lathep_page_shift(int32_t page_size) {
   return page_size == (int32_t)1 << shift ? shift : -1;
 }
 
-// The most rows of a request that the args can address.
-LATHEP_FN int32_t lathep_seq_limit(const lathe_decode_desc *desc, const lathe_decode_args *args) {
-  if (desc->sparse_topk ||
-      args->block_table_stride >= lathep_ceil_div(desc->max_seq_len, desc->page_size))
-    return desc->max_seq_len;
-  return (int32_t)(args->block_table_stride * desc->page_size);
-}
-
 // From resolved args, in elements, to what the kernels read, in bytes.
 LATHEP_FN void lathep_decode_params_fill(const lathe_decode_plan *plan,
                                          const lathe_decode_args *args,
@@ -125,6 +117,14 @@ LATHEP_FN void lathep_decode_params_fill(const lathe_decode_plan *plan,
   p->window = desc->sliding_window;
   p->sinks = args->sinks;
   p->softmax_scale = args->softmax_scale_at;
+  p->tree_mask = args->tree_mask;
+  p->tree_mask_stride = args->tree_mask_stride;
+  p->cp_round = p->cp_interleave = 1; // rows are positions
+  if (lathep_shares_rows(desc)) {
+    p->cp_interleave = desc->cp_interleave;
+    p->cp_round = desc->cp_interleave * desc->cp_world;
+    p->cp_first = desc->cp_interleave * desc->cp_rank;
+  }
   if (desc->logit_softcap != 0.0f) {
     p->cap_log2 = (float)((double)desc->logit_softcap * 1.4426950408889634);
     p->cap_inverse = 1.0f / p->cap_log2;

@@ -182,17 +182,18 @@ LATHEP_FN lathe_status lathep_choice_slots(const lathe_decode_desc *desc, lathep
   int64_t slots = 2 * (int64_t)choice->groups;
   choice->merges = choice->groups > 1;
   if (desc->split_len) {
-    choice->split_parts = (int)lathep_ceil_div(desc->max_seq_len, desc->split_len);
+    choice->split_parts = (int)lathep_ceil_div(lathep_most_rows(desc), desc->split_len);
     choice->merges = choice->split_parts > 1;
     slots = choice->merges ? (int64_t)desc->max_batch * choice->split_parts : 0;
   }
   if (desc->split_len && (slots > INT32_MAX || slots * slot_rows > INT32_MAX))
     return lathep_refuse(
         LATHE_REASON_SPLIT_PARTS, "split_len", desc->split_len,
-        "lathe_decode_desc.split_len is %d: the partial results of max_batch x ceil(max_seq_len / "
+        "lathe_decode_desc.split_len is %d: the partial results of max_batch x ceil(%s / "
         "split_len) = %d x %d parts of %lld rows are more than a workspace can hold; give a "
         "greater split_len",
-        (int)desc->split_len, (int)desc->max_batch, choice->split_parts, (long long)slot_rows);
+        (int)desc->split_len, lathep_rows_word(desc), (int)desc->max_batch, choice->split_parts,
+        (long long)slot_rows);
   choice->slots = (int)slots;
   return LATHE_STATUS_OK;
 }

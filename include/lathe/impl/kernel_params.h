@@ -46,4 +46,9 @@ struct lathep_decode_params {
   float cap_inverse;          // 1 / cap_log2
   const float *sinks;         // [num_heads], natural logits
   const float *softmax_scale; // multiplies scale_log2, which then has all but this
+  const unsigned *tree_mask;  // [num_tokens, tree_mask_stride]: bit j of a token: it sees token j
+  long long tree_mask_stride; // words
+  // Of the positions of a request, in rounds over all ranks, this one has cp_interleave from
+  // cp_first on. Lengths count positions.
+  int cp_round, cp_first, cp_interleave;
 };

@@ -26,10 +26,12 @@
   X(TOO_MANY_ROWS, UNSUPPORTED,                                                                    \
     "num_heads x max_q_len, or with sparse_topk max_batch x max_q_len, is more than 2^30",         \
     "give fewer heads or fewer tokens")                                                            \
-  X(WINDOW_MASK, UNSUPPORTED, "sliding_window with LATHE_MASK_NONE",                               \
+  X(WINDOW_MASK, UNSUPPORTED, "sliding_window with LATHE_MASK_NONE or LATHE_MASK_TREE",            \
     "give LATHE_MASK_CAUSAL, or a sliding_window of 0")                                            \
-  X(SPARSE_WINDOW, UNSUPPORTED, "sparse_topk with a sliding_window",                               \
-    "give a sliding_window of 0 and lists of what the window has")                                 \
+  X(SPARSE_MASK, UNSUPPORTED,                                                                      \
+    "sparse_topk with a sliding_window, LATHE_MASK_TREE, or several ranks and "                    \
+    "LATHE_CP_LENS_GLOBAL",                                                                        \
+    "leave that out, and give lists of what it lets a token see")                                  \
   X(SOFTCAP, INVALID_ARGUMENT, "logit_softcap is no finite positive number of float's range",      \
     "give 1e-30 to 1e30, or 0 for none")                                                           \
   X(SPLIT_BATCH, UNSUPPORTED,                                                                      \
@@ -59,7 +61,12 @@
   X(ODD_ROPE, INVALID_ARGUMENT, "qk_rope_head_dim is odd, and a rotation takes pairs",             \
     "give an even one, or LATHE_ROPE_NONE")                                                        \
   X(STATE_DTYPE, UNSUPPORTED, "in_dtype or out_dtype of a merge is none of f16, bf16 and f32",     \
-    "give one of them")
+    "give one of them")                                                                            \
+  X(CP_RANK, INVALID_ARGUMENT, "cp_rank is none of the cp_world ranks",                            \
+    "give 0 to cp_world - 1; without context parallelism 0")                                       \
+  X(CP_LENS, UNSUPPORTED,                                                                          \
+    "LATHE_CP_LENS_LOCAL with several causal tokens, a tree mask or a sliding window",             \
+    "give LATHE_CP_LENS_GLOBAL and the lengths of whole requests")
 
 #define LATHEP_REASON_INDEX(name, status, when, works) LATHEP_REASON_INDEX_##name,
 enum { LATHEP_REASON_INDEX_NONE, LATHEP_REASONS(LATHEP_REASON_INDEX) LATHEP_NUM_REASONS };

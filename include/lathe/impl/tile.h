@@ -203,14 +203,30 @@ LATHEP_FN int lathep_hopper_page(const lathep_hopper_tile *tile, int page_size) 
   return tile->pages[i];
 }
 
+// Which option of the desc the family has not; 0: none.
+LATHEP_FN int lathep_hopper_refuse_option(const lathe_decode_desc *desc, char *why,
+                                          size_t why_size) {
+  if (desc->sparse_topk)
+    lathep_print(why, why_size, "sparse_topk is %d, and it reads no lists of rows",
+                 (int)desc->sparse_topk);
+  else if (desc->mask == LATHE_MASK_TREE)
+    lathep_print(why, why_size, "mask is LATHE_MASK_TREE, and it has no tree mask");
+  else if (lathep_desc_options(desc) & LATHEP_OPTION_RANKS)
+    lathep_print(why, why_size, "cp_world is %d with %s, and it knows of no other ranks",
+                 (int)desc->cp_world,
+                 lathep_shares_rows(desc) ? "LATHE_CP_LENS_GLOBAL" : "sinks to be joined");
+  else
+    return 0;
+  return 1;
+}
+
 // What the family cannot compute, whatever the device; 0: nothing.
 LATHEP_FN int lathep_hopper_refuse(const lathep_hopper_tile *tile, const lathe_decode_desc *desc,
                                    char *why, size_t why_size) {
   int l = desc->kv_lora_rank, r = desc->qk_rope_head_dim;
-  if (desc->sparse_topk)
-    lathep_print(why, why_size, "sparse_topk is %d, and it reads no lists of rows",
-                 (int)desc->sparse_topk);
-  else if (desc->q_dtype == LATHE_DTYPE_E4M3 || desc->out_dtype == LATHE_DTYPE_E4M3)
+  if (lathep_hopper_refuse_option(desc, why, why_size))
+    return 1;
+  if (desc->q_dtype == LATHE_DTYPE_E4M3 || desc->out_dtype == LATHE_DTYPE_E4M3)
     lathep_print(why, why_size, "%s_dtype is e4m3, and it takes f16 and bf16",
                  desc->q_dtype == LATHE_DTYPE_E4M3 ? "q" : "out");
   else if (desc->kv_dtype != desc->q_dtype)

@@ -85,14 +85,16 @@ LATHEP_FN int32_t lathep_first_row(const lathe_decode_desc *desc, const lathe_de
                                    const int32_t *lens, const int32_t *cu, int32_t i) {
   const int32_t tokens = args->cu_q_lens ? cu[i + 1] - cu[i] : args->q_len;
   const int64_t first = (int64_t)lens[i] - tokens + 1 - desc->sliding_window;
-  return desc->sliding_window && first > 0 ? (int32_t)(first < lens[i] ? first : lens[i]) : 0;
+  return desc->sliding_window && first > 0
+             ? (int32_t)lathep_rows_before(desc, first < lens[i] ? first : lens[i])
+             : 0;
 }
 
 // Blocks of `tokens` rows that a request's work consists of.
 LATHEP_FN int32_t lathep_request_blocks(const lathe_decode_desc *desc,
                                         const lathe_decode_args *args, const int32_t *lens,
                                         const int32_t *cu, int tokens, int32_t i) {
-  return (int32_t)lathep_ceil_div(lens[i], tokens) -
+  return (int32_t)lathep_ceil_div(lathep_rows_before(desc, lens[i]), tokens) -
          lathep_first_row(desc, args, lens, cu, i) / tokens;
 }
 
@@ -113,14 +115,15 @@ LATHEP_FN lathe_status lathep_validate_tables(const lathe_decode_desc *desc,
     return LATHE_STATUS_OK;
   for (i = 0; i < args->batch; i++) {
     int64_t first = lathep_first_row(desc, args, lens, cu, i) / desc->page_size, p;
-    int64_t count = lathep_ceil_div(lens[i], desc->page_size);
+    int64_t rows = lathep_rows_before(desc, lens[i]),
+            count = lathep_ceil_div(rows, desc->page_size);
     for (p = first; p < count; p++, pages++)
       if (*pages < 0 || *pages >= most)
         return lathep_fail(LATHE_STATUS_CHECK_FAILED,
                            "block_tables[%d][%lld] is %d; request %d has %d rows, so its entries "
                            "%lld to %lld must name pages 0 to %lld (num_pages)",
-                           (int)i, (long long)p, (int)*pages, (int)i, (int)lens[i],
-                           (long long)first, (long long)count - 1, (long long)most - 1);
+                           (int)i, (long long)p, (int)*pages, (int)i, (int)rows, (long long)first,
+                           (long long)count - 1, (long long)most - 1);
   }
   return LATHE_STATUS_OK;
 }
@@ -241,7 +244,7 @@ LATHEP_FN lathe_status lathep_fetch_tables(const lathe_decode_plan *plan,
   int64_t total = 0, done = 0;
   int32_t i;
   for (i = 0; i < args->batch; i++)
-    total += lathep_ceil_div(lens[i], page_size);
+    total += lathep_ceil_div(lathep_rows_before(&plan->desc, lens[i]), page_size);
   *tables =
       (int32_t *)lathep_alloc(&plan->context->allocator, (size_t)(total + 1) * sizeof(int32_t));
   if (!*tables)
@@ -251,7 +254,7 @@ LATHEP_FN lathe_status lathep_fetch_tables(const lathe_decode_plan *plan,
                        (long long)total);
   for (i = 0; i < args->batch && !status; i++) {
     int64_t first = lathep_first_row(&plan->desc, args, lens, cu, i) / page_size;
-    int64_t count = lathep_ceil_div(lens[i], page_size) - first;
+    int64_t count = lathep_ceil_div(lathep_rows_before(&plan->desc, lens[i]), page_size) - first;
     status = lathep_fetch(plan->context, LATHEP_DECODE_ARGS, "block_tables",
                           args->block_tables + i * args->block_table_stride + first, count,
                           *tables + done, stream);

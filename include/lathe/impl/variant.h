@@ -11,11 +11,13 @@ enum {
   LATHEP_OPTION_SOFTCAP = 2, // c: desc.logit_softcap
   LATHEP_OPTION_SINKS = 4,   // s: desc.attention_sinks
   LATHEP_OPTION_SCALE = 8,   // d: desc.softmax_scale_on_device
-  LATHEP_OPTION_SPARSE = 16, // i: desc.sparse_topk
-  LATHEP_SCHEDULE_OPTIONS = LATHEP_OPTION_WINDOW | LATHEP_OPTION_SPARSE,
-  LATHEP_MERGE_OPTIONS = LATHEP_OPTION_SINKS
+  LATHEP_OPTION_TREE = 16,   // t: desc.mask is LATHE_MASK_TREE
+  LATHEP_OPTION_RANKS = 32,  // r: desc.cp_world, where a kernel has to know of it
+  LATHEP_OPTION_SPARSE = 64, // i: desc.sparse_topk
+  LATHEP_SCHEDULE_OPTIONS = LATHEP_OPTION_WINDOW | LATHEP_OPTION_RANKS | LATHEP_OPTION_SPARSE,
+  LATHEP_MERGE_OPTIONS = LATHEP_OPTION_SINKS | LATHEP_OPTION_RANKS
 };
-static const char lathep_option_letters[] = "wcsdi";
+static const char lathep_option_letters[] = "wcsdtri";
 
 typedef enum lathep_op {
   LATHEP_OP_DECODE,
@@ -195,10 +197,14 @@ LATHEP_FN unsigned lathep_desc_options(const lathe_decode_desc *desc) {
     options |= LATHEP_OPTION_WINDOW;
   if (desc->logit_softcap != 0.0f)
     options |= LATHEP_OPTION_SOFTCAP;
-  if (desc->attention_sinks)
+  if (lathep_has_sinks(desc))
     options |= LATHEP_OPTION_SINKS;
   if (desc->softmax_scale_on_device)
     options |= LATHEP_OPTION_SCALE;
+  if (desc->mask == LATHE_MASK_TREE)
+    options |= LATHEP_OPTION_TREE;
+  if (lathep_shares_rows(desc) || (desc->cp_world > 1 && lathep_has_sinks(desc)))
+    options |= LATHEP_OPTION_RANKS;
   if (desc->sparse_topk)
     options |= LATHEP_OPTION_SPARSE;
   return options;
@@ -220,13 +226,13 @@ LATHEP_FN void lathep_variant_decode(lathep_arch arch, const lathe_decode_desc *
 }
 
 // The kernel that merges the split-KV partials of decode variants with this output and such
-// options.
+// options. Of ranks it knows what becomes of sinks, and nothing else.
 LATHEP_FN void lathep_variant_merge(lathe_dtype out, int l, unsigned options, lathep_variant *v) {
   memset(v, 0, sizeof *v);
   v->op = LATHEP_OP_MERGE;
   v->out = out;
   v->l = l;
-  v->options = options & LATHEP_MERGE_OPTIONS;
+  v->options = options & LATHEP_OPTION_SINKS ? options & LATHEP_MERGE_OPTIONS : 0;
   v->threads = LATHEP_MERGE_THREADS;
 }
 
