@@ -308,10 +308,12 @@ static int run(bench_kernels *k, lathe_context *context, gpu_function copy, int 
          "copy us", "over nil", "TB/s", "ratio");
   if (json)
     fprintf(json,
-            "{\n  \"device\": \"%s\", \"lathe\": \"%d.%d.%d\", \"hot\": %s,\n"
+            "{\n  \"command\": \"bench_append%s%s\",\n  \"device\": \"%s\", \"lathe\": "
+            "\"%d.%d.%d\", \"hot\": %s,\n"
             "  \"empty_kernel_us\": %.3f,\n  \"rows\": [",
-            name, LATHE_VERSION_MAJOR, LATHE_VERSION_MINOR, LATHE_VERSION_PATCH,
-            hot ? "true" : "false", bench_best(&empty));
+            effort == &bench_brief ? " --quick" : "", hot ? " --hot" : "", name,
+            LATHE_VERSION_MAJOR, LATHE_VERSION_MINOR, LATHE_VERSION_PATCH, hot ? "true" : "false",
+            bench_best(&empty));
   for (i = 0; i < sizeof rows / sizeof rows[0]; i++) {
     bench_time append, plain;
     step s;

@@ -130,6 +130,16 @@ def without_compute(data):
     return data
 
 
+def check_append(name, data):
+    off = [row for row in data['rows'] if not row['correct'] or
+           abs(row['speed_of_copy'] - min(row['copy_graph_us'], row['copy_single_us']) / figures.best(row)) > 3e-3 or
+           abs(row['over_empty_us'] - (figures.best(row) - data['empty_kernel_us'])) > 0.011]
+    tap.check(data['rows'] and not off, f'{name}: every row is right, its ratios are those of its times', off)
+    lines = figures.append_table(data).splitlines()
+    tap.check(len(lines) == 2 + len(data['rows']) and len({line.count('|') for line in lines}) == 1,
+              f'{name}: its table has a line for each row', lines)
+
+
 def main(bench, program, docs):
     with tempfile.TemporaryDirectory() as folder:
         data = sample(program, folder)
@@ -142,7 +152,11 @@ def main(bench, program, docs):
     check_schedule(data, scheduled)
     check_charts('no compute ceiling', without_compute(data))
     for path in sorted(docs.glob('*.json')):
-        check_charts(path.name, figures.load(path))
+        kept = figures.load(path)
+        if kept['command'].startswith('bench_append'):
+            check_append(path.name, kept)
+        else:
+            check_charts(path.name, kept)
     readme = docs / 'README.md'
     tap.check(figures.remake(readme) == readme.read_text(encoding='utf-8'),
               'the tables of docs/benchmarks are as made from the JSON',
