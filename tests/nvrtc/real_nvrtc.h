@@ -70,4 +70,21 @@ static inline void compile(const lathe_context *context, const lathep_variant *v
   lathep_free(&context->allocator, source);
 }
 
+// The same to machine code, if this process has not yet done so.
+static int num_compiled;
+static inline void compile_once(const lathe_context *context, const lathep_variant *variant,
+                                int arch) {
+  static char compiled[256][160];
+  char name[128], what[160];
+  int i;
+  lathep_variant_name(variant, name, sizeof name);
+  snprintf(what, sizeof what, "%s for %d", name, arch);
+  for (i = 0; i < num_compiled; i++)
+    if (strcmp(compiled[i], what) == 0)
+      return;
+  cr_assert_lt(num_compiled, 256);
+  strcpy(compiled[num_compiled++], what);
+  compile(context, variant, arch, 0);
+}
+
 #endif

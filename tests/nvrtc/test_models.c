@@ -20,20 +20,6 @@ ParameterizedTestParameters(models, kernels_compile) {
   return cr_make_param_array(device_case, devices, 2);
 }
 
-static char done[256][128];
-static int num_done;
-
-static void compile_once(const lathe_context *context, const lathep_variant *variant, int arch) {
-  char name[128];
-  lathep_variant_name(variant, name, sizeof name);
-  for (int i = 0; i < num_done; i++)
-    if (strcmp(done[i], name) == 0)
-      return;
-  cr_assert_lt(num_done, 256);
-  strcpy(done[num_done++], name);
-  compile(context, variant, arch, 0);
-}
-
 ParameterizedTest(device_case *d, models, kernels_compile, .timeout = 900) {
   lathe_context *context;
   int runs = 0;
@@ -61,7 +47,8 @@ ParameterizedTest(device_case *d, models, kernels_compile, .timeout = 900) {
       if (ranks == 1 && strcmp(model->name, "deepseek-v3") == 0)
         cr_expect(strstr(list.text, d->policy) && choice.decode.rows == 64, "%s", list.text);
     }
-  cr_expect(runs > 3 * LATHE_NUM_MODELS && num_done > 15, "%d runs of %d kernels", runs, num_done);
+  cr_expect(runs > 3 * LATHE_NUM_MODELS && num_compiled > 15, "%d runs of %d kernels", runs,
+            num_compiled);
   lathe_context_destroy(context);
   test_end();
 }
