@@ -22,6 +22,7 @@ ROWS = (16, 32, 64)
 # Letters of options, in the order of their bits in LATHE_P_OPTIONS, and which of them an operation's kernels know.
 OPTIONS = "wcsdtri"
 HOPPER_OPTIONS = "wcsd"  # of decode
+TOGETHER = ("wcsdtr", "csdri")  # lists are whole: no window or tree beside them
 OP_OPTIONS = {"decode": OPTIONS, "merge": "sr", "schedule": "wri", "append": "", "join": ""}
 TOKENS = (16, 32, 64)
 
@@ -283,6 +284,9 @@ def _options(where, family, words):
         if word != "".join(letter for letter in options_of(family.op, word) if letter in known):
             raise SchemaError(f"{where}: {family.name}: options = {word!r}; give letters of {known!r}, each once and in "
                               "this order")
+        if not any(set(word) <= set(letters) for letters in TOGETHER):
+            raise SchemaError(f"{where}: {family.name}: options = {word!r}; no plan has all of them, give letters of "
+                              + " or of ".join(repr("".join(c for c in t if c in known)) for t in TOGETHER))
 
 
 def _row(i, table, families):

@@ -46,9 +46,12 @@ REGISTERS, BLOCK_REGISTERS = 65536, 256  # of a multiprocessor; what each warp's
 
 
 def words(family, l, r):
-    """The sets of options that a family is compiled with: none, and of DeepSeek's shape all at once, which need most."""
+    """The sets of options that a family is compiled with: none, and of DeepSeek's shape as many as go together, which
+    need most."""
     known = family.known_options if family.out == (family.q or family.out) else ''
-    return ['', known] if (l, r) == V3 and known else ['']
+    sets = {''.join(letter for letter in letters if letter in known) for letters in schema.TOGETHER}
+    most = sorted(word for word in sets if word and not any(set(word) < set(other) for other in sets))
+    return ['', *most] if (l, r) == V3 else ['']
 
 
 def variants(catalog, l, r, target):

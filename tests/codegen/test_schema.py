@@ -82,6 +82,7 @@ REFUSED = [
     ('an e4m3 output of Hopper\'s', with_family('out = "bf16"', 'out = "e4m3"', HOPPER), ('family 1', "out = 'e4m3'", 'bf16, f16')),
     ('unknown option', with_row('why', 'options = ["x"]\nwhy'), ('variant 1', "options = 'x'", 'wcsdtr')),
     ('options out of order', with_row('why', 'options = ["cw"]\nwhy'), ('variant 1', "options = 'cw'", 'in this order')),
+    ('options of no plan', with_row('why', 'options = ["wi"]\nwhy'), ('variant 1', "options = 'wi'", "'wcsdtr' or of 'csdri'")),
     ('an option that Hopper has not', with_hopper('why', 'options = ["t"]\nwhy'), ('variant 1', 'decode_sm90a_bf16_bf16', "options = 't'", 'wcsd')),
     ('an option that merges do not have', toml(rows=(ROW, MERGE_ROW + 'options = ["w"]\n')), ('variant 2', "options = 'w'", "'sr'")),
     ('a merge that knows of ranks and of nothing to do there', toml(rows=(ROW, MERGE_ROW + 'options = ["r"]\n')), ('variant 2', "options = 'r'", "'sr'")),
