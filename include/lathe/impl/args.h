@@ -36,6 +36,12 @@ LATHEP_FN lathe_status lathep_check_counts(const char *of, const lathe_decode_de
                        "%s.num_tokens is %d, fewer than the %lld tokens of the run; "
                        "give the rows of q, or 0 for batch x q_len",
                        of, (int)args->num_tokens, (long long)(args->cu_q_lens ? 1 : tokens));
+  // Each token is a request of its own then, for which workspace and merge have no more room.
+  if (desc->sparse_topk && args->num_tokens > (int64_t)desc->max_batch * desc->max_q_len)
+    return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
+                       "%s.num_tokens is %d in a plan with sparse_topk; give %lld at most, its "
+                       "max_batch x max_q_len",
+                       of, (int)args->num_tokens, (long long)desc->max_batch * desc->max_q_len);
   return LATHE_STATUS_OK;
 }
 
