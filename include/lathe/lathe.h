@@ -410,7 +410,7 @@ typedef struct lathe_decode_plan_info {
   const char *candidates;      /* one line per kernel considered: name, taken or why not; the plan's */
 } lathe_decode_plan_info;
 
-/* One step. Tensors are device pointers (CUDA) or host pointers (CPU). Strides are in elements of the
+/* One step. Tensors are device pointers (CUDA; rows 16-byte aligned) or host pointers (CPU). Strides are in elements of the
    tensor; 0 means packed, as each comment says; Hopper's kernels take cache strides below 2^39. D = L + R.
    tokens: sum of the requests' new tokens. */
 typedef struct lathe_decode_args {
@@ -431,7 +431,8 @@ typedef struct lathe_decode_args {
   const void *kv_cache;        /* [pages, page_size, D]; with kpe_cache set: [pages, page_size, L] */
   const void *kpe_cache;       /* null: columns L to D - 1 of kv_cache, and of ROW656 rows; else
                                   [pages, page_size, R] */
-  int64_t kv_page_stride;      /* 0: page_size * kv_row_stride; of ROW656 rows both are in bytes */
+  int64_t kv_page_stride;      /* 0: page_size * kv_row_stride; of ROW656 rows both are in bytes, and rows are
+                                  16-byte aligned on the CPU, too */
   int64_t kv_row_stride;       /* 0: D, or L with kpe_cache, or 656 */
   int64_t kpe_page_stride;     /* 0: page_size * kpe_row_stride */
   int64_t kpe_row_stride;      /* 0: R */

@@ -4,16 +4,17 @@
 // they are checked. Requests and cache are decode's, and checked by its code.
 
 // A decode step over the same requests and cache, as far as the checks of those look at it. A row
-// of ROW656 is one of 656 one-byte elements; where there are no block tables they bound nothing.
+// of ROW656 has no roped part of its own; where there are no block tables they bound nothing.
 LATHEP_FN void lathep_append_as_decode(const lathe_append_desc *desc, const lathe_append_args *args,
                                        lathe_decode_desc *d, lathe_decode_args *a) {
   const int packed = desc->kv_format == LATHE_KV_FORMAT_ROW656;
   memset(d, 0, sizeof *d);
   memset(a, 0, sizeof *a);
   d->num_heads = desc->num_heads;
-  d->kv_lora_rank = packed ? LATHEP_ROW656_BYTES : desc->kv_lora_rank;
+  d->kv_lora_rank = desc->kv_lora_rank;
   d->qk_rope_head_dim = packed ? 0 : desc->qk_rope_head_dim;
   d->kv_dtype = desc->kv_dtype;
+  d->kv_format = desc->kv_format;
   d->page_size = desc->page_size;
   d->max_batch = desc->max_batch;
   d->max_q_len = desc->max_q_len;
@@ -183,8 +184,7 @@ LATHEP_FN lathe_status lathep_append_resolve_requests(const lathe_append_desc *d
   if (!status && args->latent_cache)
     status = lathep_check_tables(LATHEP_APPEND_ARGS, &d, &a);
   if (!status && args->latent_cache)
-    status = lathep_resolve_cache(LATHEP_APPEND_ARGS, &d,
-                                  cuda || desc->kv_format == LATHE_KV_FORMAT_ROW656, &a);
+    status = lathep_resolve_cache(LATHEP_APPEND_ARGS, &d, cuda, &a);
   args->q_len = a.q_len;
   args->num_tokens = a.num_tokens;
   args->block_table_stride = a.block_table_stride;

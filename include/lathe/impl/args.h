@@ -84,7 +84,7 @@ LATHEP_FN lathe_status lathep_resolve_cache(const char *of, const lathe_decode_d
   const int bytes = lathep_dtype_size(desc->kv_dtype);
   lathe_status status;
   lathep_tensor t =
-      lathep_token_tensor(of, "kv_cache", args->num_pages, desc->page_size, bytes, cuda);
+      lathep_token_tensor(of, "kv_cache", args->num_pages, desc->page_size, bytes, cuda || packed);
   t.prefix = "kv";
   t.outer_name = "page";
   t.inner_name = "row";
