@@ -447,7 +447,8 @@ typedef struct lathe_decode_args {
 
   float softmax_scale;         /* on q . k, > 0: see lathe_softmax_scale(); required */
   const float *softmax_scale_at; /* with desc.softmax_scale_on_device: fp32, one; read in every run and replay.
-                                  Finite and above 0, or what the run writes to out and lse is
+                                  Above 0, and times kv_scale and q_scale a float that is neither
+                                  denormal nor infinite, or what the run writes to out and lse is
                                   anything. Else null */
   float kv_scale;              /* E4M3 plain cache: a stored value times kv_scale is the real one. 0: 1 */
   float q_scale;               /* E4M3 query: the same of it. 0: 1 */

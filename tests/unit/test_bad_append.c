@@ -145,6 +145,7 @@ ARGS(kv_scale_without_reciprocal, (E4M3, a.kv_scale = 1e-39f), INVALID, "kv_scal
 ARGS(kv_scale_twice, (E4M3, a.kv_scale = 1, a.kv_scale_device = step.scale), INVALID, "kv_scale is 1 and kv_scale_device is set; leave one")
 ARGS(scale_odd, (E4M3, a.kv_scale_device = (float *)(void *)((char *)step.scale + 2)), INVALID, "kv_scale_device is at")
 ARGS(softmax_scale_zero, a.scales_out = step.scales, INVALID, "softmax_scale is 0 with scales_out; give")
+ARGS(scales_too_small, (E4M3, a.scales_out = step.scales, a.softmax_scale = 1e-30f, a.kv_scale = 1e-20f), INVALID, "is 1e-30 x 1 x 1e-20, too small for a float; give the scales of the stored values")
 ARGS(scales_too_large, (E4M3, a.scales_out = step.scales, a.softmax_scale = 1e30f, a.kv_scale = 1e30f), INVALID, "too large for a float; give")
 ARGS(in_place_with_other_strides, (a.q_nope = NULL, a.q_out = NULL, a.q_pe_out = step.q_pe, a.q_pe_token_stride = 128, a.q_pe_out_head_stride = 32, a.q_pe_out_token_stride = 128), INVALID, "q_pe_out is at")
 ARGS(in_place_and_quantised, (FP8, a.q_pe_out = step.q_pe), INVALID, "where q_pe is; give outputs memory of their own")

@@ -168,9 +168,16 @@ LATHEP_FN lathe_status lathep_check_scale(const char *field, const char *of, lat
   return LATHE_STATUS_OK;
 }
 
+// What scores are multiplied by, with room for log2(e): a float that is neither infinite nor 0,
+// which times the -inf of a masked score would be NaN. Null: it is; else what it is.
+LATHEP_FN const char *lathep_scale_fault(double product) {
+  return product * 2 > (double)FLT_MAX ? "large" : product < (double)FLT_MIN ? "small" : NULL;
+}
+
 LATHEP_FN lathe_status lathep_check_scales(const lathe_decode_desc *desc, lathe_decode_args *args) {
+  const char *fault;
   lathe_status status;
-  float product;
+  double product;
   if (desc->softmax_scale_on_device)
     args->softmax_scale = 1.0f; // times what is there
   if (!(args->softmax_scale > 0.0f) || !isfinite(args->softmax_scale))
@@ -191,18 +198,20 @@ LATHEP_FN lathe_status lathep_check_scales(const lathe_decode_desc *desc, lathe_
     status = lathep_check_scale("out", "an output", desc->out_dtype, &args->out_scale);
   if (status)
     return status;
-  product = args->softmax_scale * args->kv_scale * args->q_scale * 2.0f;
-  if (!isfinite(product))
+  product = (double)args->softmax_scale * (double)args->kv_scale * (double)args->q_scale;
+  fault = lathep_scale_fault(product);
+  if (fault)
     return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
                        "lathe_decode_args.softmax_scale x kv_scale x q_scale is %g x %g x %g, too "
-                       "large for a float; give the scale of the stored values",
-                       (double)args->softmax_scale, (double)args->kv_scale, (double)args->q_scale);
+                       "%s for a float; give the scale of the stored values",
+                       (double)args->softmax_scale, (double)args->kv_scale, (double)args->q_scale,
+                       fault);
   if (!isfinite(args->kv_scale / args->out_scale))
     return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
                        "lathe_decode_args.kv_scale / out_scale is %g / %g, too large for a float; "
                        "give the scale of the stored values",
                        (double)args->kv_scale, (double)args->out_scale);
-  if (desc->logit_softcap != 0.0f && !isfinite(product / desc->logit_softcap))
+  if (desc->logit_softcap != 0.0f && product * 2 > (double)FLT_MAX * (double)desc->logit_softcap)
     return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
                        "lathe_decode_args.softmax_scale is %g, too large for a logit_softcap of "
                        "%g; give the scale of logits that are capped",

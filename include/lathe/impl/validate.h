@@ -308,6 +308,7 @@ LATHEP_FN lathe_status lathep_fetch_lengths(const lathe_decode_plan *plan,
 // That the softmax scale on the device is one.
 LATHEP_FN lathe_status lathep_validate_scale(const lathe_context *context,
                                              const lathe_decode_args *args, lathe_stream stream) {
+  const char *fault;
   float scale = 0;
   int32_t bits = 0;
   lathe_status status =
@@ -321,6 +322,12 @@ LATHEP_FN lathe_status lathep_validate_scale(const lathe_context *context,
                        "the float at lathe_decode_args.softmax_scale_at is %g; write a finite "
                        "value above 0 there before the run",
                        (double)scale);
+  fault = lathep_scale_fault((double)scale * (double)args->kv_scale * (double)args->q_scale);
+  if (!status && fault)
+    return lathep_fail(LATHE_STATUS_CHECK_FAILED,
+                       "the float at lathe_decode_args.softmax_scale_at x kv_scale x q_scale is %g "
+                       "x %g x %g, too %s for a float; write the scale of the stored values there",
+                       (double)scale, (double)args->kv_scale, (double)args->q_scale, fault);
   return status;
 }
 
