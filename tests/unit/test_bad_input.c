@@ -406,6 +406,7 @@ ARGS(list_lens_without_the_option, a.sparse_lens = memory.tables, INVALID, "spar
 ARGS(list_lens_unaligned, (d.sparse_topk = 8, a.sparse_indices = memory.tables, a.sparse_lens = (int32_t *)(void *)((char *)memory.tables + 2)), INVALID, "sparse_lens is at")
 ARGS(list_stride_small, (d.sparse_topk = 8, a.sparse_indices = memory.tables, a.sparse_token_stride = 7), INVALID, "sparse_token_stride is 7; give the entries of a row, 8 or more, or 0 for packed")
 ARGS(list_stride_overflow, (d.sparse_topk = 8, a.sparse_indices = memory.tables, a.sparse_token_stride = INT64_MAX / 4), INVALID, "sparse_token_stride is 2305843009213693951; give")
+ARGS(list_stride_without_the_option, a.sparse_token_stride = 4, INVALID, "sparse_token_stride is 4 while sparse_indices is null; set sparse_indices, or leave the stride 0")
 ARGS(list_tokens_past_the_plans, (LISTS, a.num_tokens = 7), INVALID, "num_tokens is 7 in a plan with sparse_topk; give 6 at most, its max_batch x max_q_len")
 ARGS(list_tokens_past_the_split_table, (LISTS, d.split_len = 64, a.num_tokens = 1025), INVALID, "num_tokens is 1025 in a plan with sparse_topk; give 6 at most")
 ARGS(scale_at_missing, d.softmax_scale_on_device = 1, INVALID, "softmax_scale_at is null; give one float, or have a plan without")

@@ -65,6 +65,8 @@ LATHEP_FN lathe_status lathep_check_tables(const char *of, const lathe_decode_de
                        "%s.num_pages is %lld; give the pages of the cache, or 0 to "
                        "have table entries trusted",
                        of, (long long)args->num_pages);
+  if (desc->sparse_topk) // there are none
+    return LATHE_STATUS_OK;
   if (args->block_table_stride == 0)
     args->block_table_stride = most;
   if (args->block_table_stride < 0 ||
@@ -125,6 +127,7 @@ LATHEP_FN lathe_status lathep_check_unused(const lathe_decode_desc *desc,
       {"lse", "lse_token_stride", args->lse, args->lse_token_stride},
       {"lse", "lse_head_stride", args->lse, args->lse_head_stride},
       {"tree_mask", "tree_mask_stride", args->tree_mask, args->tree_mask_stride},
+      {"sparse_indices", "sparse_token_stride", args->sparse_indices, args->sparse_token_stride},
   };
   if (desc->kv_format == LATHE_KV_FORMAT_ROW656 && args->kpe_cache)
     return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
