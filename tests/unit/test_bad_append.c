@@ -160,6 +160,11 @@ ARGS(entry_negative, step.tables[TABLE_STRIDE + 2] = -1, FAILED, "block_tables[1
 ARGS(position_past_the_rows, (a.positions = step.positions, step.positions[1] = 20), FAILED, "positions[1] is 20, of request 0; cos_sin has rows 0 to 19")
 ARGS(position_past_the_table, (a.positions = step.positions, d.rope = LATHE_ROPE_NONE, step.positions[1] = 20), FAILED, "positions[1] is 20, of request 0; its block table has positions 0 to 19")
 ARGS(slot_past_the_cache, (a.slot_mapping = step.slots, step.slots[5] = 64), FAILED, "slot_mapping[5] is 64, of request 2; the cache has slots 0 to 63")
+ARGS(q_scale_device_zero, (FP8, a.q_scale_device = step.scale, step.scale[0] = 0), FAILED, "the float at lathe_append_args.q_scale_device is 0; write a finite value above 0 there")
+ARGS(kv_scale_device_nan, (E4M3, a.kv_scale_device = step.scale, step.scale[0] = NAN), FAILED, "the float at lathe_append_args.kv_scale_device is ")
+ARGS(kv_scale_device_negative, (E4M3, a.kv_scale_device = step.scale + 1, step.scale[1] = -2), FAILED, "kv_scale_device is -2; write")
+ARGS(kv_scale_device_without_a_reciprocal, (E4M3, a.kv_scale_device = step.scale, step.scale[0] = 1e-39f), FAILED, "write a value there whose reciprocal is finite before the run")
+ARGS(scales_on_the_device_underflow, (FP8, a.scales_out = step.scales, a.softmax_scale = 1, a.q_scale_device = step.scale, a.kv_scale_device = step.scale, step.scale[0] = 1e-20f), FAILED, "softmax_scale x q_scale x kv_scale is 1 x 1e-20 x 1e-20, too small")
 // clang-format on
 
 // What is not read may be anything.

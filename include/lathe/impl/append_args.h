@@ -255,12 +255,26 @@ LATHEP_FN lathe_status lathep_append_check_scale(const char *field, int scaled, 
   return LATHE_STATUS_OK;
 }
 
+// What goes to scales_out, of these scales: in floats, as the kernel has it.
+LATHEP_FN lathe_status lathep_append_check_product(lathe_status failed,
+                                                   const lathe_append_args *args, float q,
+                                                   float kv) {
+  const float scale = args->softmax_scale * q;
+  const char *fault = lathep_scale_fault((double)scale);
+  if (!fault)
+    fault = lathep_scale_fault((double)scale * (double)kv);
+  if (fault)
+    return lathep_fail(failed,
+                       "lathe_append_args.softmax_scale x q_scale x kv_scale is %g x %g x %g, too "
+                       "%s for a float; give the scales of the stored values",
+                       (double)args->softmax_scale, (double)q, (double)kv, fault);
+  return LATHE_STATUS_OK;
+}
+
 LATHEP_FN lathe_status lathep_append_check_scales(const lathe_append_desc *desc,
                                                   lathe_append_args *args) {
   const int query = desc->q_out_dtype == LATHE_DTYPE_E4M3;
   const int cache = desc->kv_dtype == LATHE_DTYPE_E4M3 && desc->kv_format == LATHE_KV_FORMAT_PLAIN;
-  const char *fault;
-  float scale;
   lathe_status status = lathep_append_check_scale("q_scale", query, "q_out_dtype is not e4m3",
                                                   args->q_scale_device, &args->q_scale);
   if (!status)
@@ -279,17 +293,8 @@ LATHEP_FN lathe_status lathep_append_check_scales(const lathe_append_desc *desc,
         "lathe_append_args.softmax_scale is %g with scales_out; give a finite value above 0, such "
         "as lathe_softmax_scale(qk_nope_head_dim, qk_rope_head_dim, 0)",
         (double)args->softmax_scale);
-  scale = args->softmax_scale * args->q_scale; // in floats, as the kernel has it
-  fault = lathep_scale_fault((double)scale);
-  if (!fault)
-    fault = lathep_scale_fault((double)scale * (double)args->kv_scale);
-  if (fault)
-    return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
-                       "lathe_append_args.softmax_scale x q_scale x kv_scale is %g x %g x %g, too "
-                       "%s for a float; give the scales of the stored values",
-                       (double)args->softmax_scale, (double)args->q_scale, (double)args->kv_scale,
-                       fault);
-  return LATHE_STATUS_OK;
+  return lathep_append_check_product(LATHE_STATUS_INVALID_ARGUMENT, args, args->q_scale,
+                                     args->kv_scale);
 }
 
 // A run reads its inputs while it writes its outputs; only q_pe may turn into q_pe_out in place.

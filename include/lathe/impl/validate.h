@@ -304,30 +304,37 @@ LATHEP_FN lathe_status lathep_fetch_lengths(const lathe_decode_plan *plan,
   return status;
 }
 
-// That the softmax scale on the device is one.
+// A scale on the device, checked.
+LATHEP_FN lathe_status lathep_fetch_scale(const lathe_context *context, const char *of,
+                                          const char *field, const float *from, float *scale,
+                                          lathe_stream stream) {
+  lathe_status status = lathep_fetch(context, of, field, (const int32_t *)(const void *)from, 1,
+                                     (int32_t *)(void *)scale, stream);
+  if (!status)
+    status = lathep_fetched(context, of, field, stream);
+  if (!status && !(*scale > 0.0f && isfinite(*scale)))
+    return lathep_fail(LATHE_STATUS_CHECK_FAILED,
+                       "the float at %s.%s is %g; write a finite value above 0 there before the "
+                       "run",
+                       of, field, (double)*scale);
+  return status;
+}
+
 LATHEP_FN lathe_status lathep_validate_scale(const lathe_context *context,
                                              const lathe_decode_args *args, lathe_stream stream) {
   const char *fault;
   float scale = 0;
-  int32_t bits = 0;
-  lathe_status status =
-      lathep_fetch(context, LATHEP_DECODE_ARGS, "softmax_scale_at",
-                   (const int32_t *)(const void *)args->softmax_scale_at, 1, &bits, stream);
-  if (!status)
-    status = lathep_fetched(context, LATHEP_DECODE_ARGS, "softmax_scale_at", stream);
-  memcpy(&scale, &bits, sizeof scale);
-  if (!status && !(scale > 0.0f && isfinite(scale)))
-    return lathep_fail(LATHE_STATUS_CHECK_FAILED,
-                       "the float at lathe_decode_args.softmax_scale_at is %g; write a finite "
-                       "value above 0 there before the run",
-                       (double)scale);
+  lathe_status status = lathep_fetch_scale(context, LATHEP_DECODE_ARGS, "softmax_scale_at",
+                                           args->softmax_scale_at, &scale, stream);
+  if (status)
+    return status;
   fault = lathep_scale_fault((double)scale * (double)args->kv_scale * (double)args->q_scale);
-  if (!status && fault)
+  if (fault)
     return lathep_fail(LATHE_STATUS_CHECK_FAILED,
                        "the float at lathe_decode_args.softmax_scale_at x kv_scale x q_scale is %g "
                        "x %g x %g, too %s for a float; write the scale of the stored values there",
                        (double)scale, (double)args->kv_scale, (double)args->q_scale, fault);
-  return status;
+  return LATHE_STATUS_OK;
 }
 
 // With resolved args, the plan's CUDA context current.
