@@ -98,7 +98,7 @@ def model_table(catalog):
             "run time.\n\nThe tests run each row on the CPU against un-absorbed attention, compile its kernels, and run "
             "it on a GPU at TP 1, 2, 4 and 8 as far as its heads divide; `examples/model.c` runs the one that it is "
             "told. A model that needs an option which Lathe does not have, or with a value that is not known (?), is run "
-            "without it.\n\n" +
+            "without it; where it has both picked rows and a window, its lists stand for both.\n\n" +
             _table(("name", "model", "H", "L", "N", "R", "V", "softmax scale", "pairing",
                     "heads at TP " + " ".join(map(str, TENSOR_PARALLEL)), "kernels", "options", "options missing", "besides"),
                    rows) +
