@@ -71,6 +71,10 @@ def model_table(catalog):
     ahead = {(row.l, row.r) for row in catalog.rows for family in row.families
              if family.name == "decode_sm80_bf16_bf16"}
     rows, without = [], []
+
+    def optional(m):  # is it run with an option? no kernel of the list has one
+        return any(m.known(name) for name in m.needs if name not in m.missing)
+
     for m in listed.models:
         def value(field, text):
             return f"{text}?" if field in m.unseen else f"{text}"
@@ -83,7 +87,7 @@ def model_table(catalog):
                      f"{rope}, {m.rope_in_latent} in L" if m.rope_in_latent else rope,
                      value("v_head_dim", m.v_head_dim), scale, value("pairing", m.pairing.replace("_", "-")),
                      " ".join(str(m.heads(tp) or "-") for tp in TENSOR_PARALLEL),
-                     "ahead of time" if (m.kv_lora_rank, m.qk_rope_head_dim) in ahead else "NVRTC",
+                     "ahead of time" if (m.kv_lora_rank, m.qk_rope_head_dim) in ahead and not optional(m) else "NVRTC",
                      _needs(m, False) or "", _needs(m, True) or "", m.note))
     for option in listed.options:
         without.append((f"`{option.name}`", option.what, f"`{option.field}`" if option.field else "not yet",
