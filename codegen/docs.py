@@ -71,6 +71,10 @@ def model_table(catalog):
     ahead = {(row.l, row.r) for row in catalog.rows for family in row.families
              if family.name == "decode_sm80_bf16_bf16"}
     rows, without = [], []
+
+    def optional(m):  # is it run with an option? no kernel of the list has one
+        return any(m.known(name) for name in m.needs if name not in m.missing)
+
     for m in listed.models:
         def value(field, text):
             return f"{text}?" if field in m.unseen else f"{text}"
@@ -83,7 +87,7 @@ def model_table(catalog):
                      f"{rope}, {m.rope_in_latent} in L" if m.rope_in_latent else rope,
                      value("v_head_dim", m.v_head_dim), scale, value("pairing", m.pairing.replace("_", "-")),
                      " ".join(str(m.heads(tp) or "-") for tp in TENSOR_PARALLEL),
-                     "ahead of time" if (m.kv_lora_rank, m.qk_rope_head_dim) in ahead else "NVRTC",
+                     "ahead of time" if (m.kv_lora_rank, m.qk_rope_head_dim) in ahead and not optional(m) else "NVRTC",
                      _needs(m, False) or "", _needs(m, True) or "", m.note))
     for option in listed.options:
         without.append((f"`{option.name}`", option.what, f"`{option.field}`" if option.field else "not yet",
@@ -98,7 +102,7 @@ def model_table(catalog):
             "run time.\n\nThe tests run each row on the CPU against un-absorbed attention, compile its kernels, and run "
             "it on a GPU at TP 1, 2, 4 and 8 as far as its heads divide; `examples/model.c` runs the one that it is "
             "told. A model that needs an option which Lathe does not have, or with a value that is not known (?), is run "
-            "without it.\n\n" +
+            "without it; where it has both picked rows and a window, its lists stand for both.\n\n" +
             _table(("name", "model", "H", "L", "N", "R", "V", "softmax scale", "pairing",
                     "heads at TP " + " ".join(map(str, TENSOR_PARALLEL)), "kernels", "options", "options missing", "besides"),
                    rows) +

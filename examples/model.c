@@ -106,6 +106,8 @@ int main(int argc, char **argv) {
   printf("model    %s, rank of %d: %d heads, kv_lora_rank %d, qk_rope_head_dim %d, scale %.5f\n",
          model->title, ranks, (int)problem.desc.num_heads, model->kv_lora_rank,
          model->qk_rope_head_dim, (double)model_softmax_scale(model));
+  if (problem.desc.sparse_topk)
+    printf("lists    of %d rows\n", (int)problem.desc.sparse_topk);
   if (model->missing[0])
     printf("without  %s\n", model->missing);
   printf("kernel   %s\n", info.kernel);

@@ -135,10 +135,10 @@ typedef enum lathe_status {
   LATHE_STATUS_WRONG_CONTEXT,       /* another CUDA context is current than the plan's */
   LATHE_STATUS_CUDA_ERROR,          /* the driver returned lathe_error.driver_code */
   LATHE_STATUS_INVALID_ENVIRONMENT, /* a LATHE_* variable has a value that it does not take */
-  LATHE_STATUS_CHECK_FAILED         /* LATHE_CHECK=1 found a bad length or table entry on the device */
+  LATHE_STATUS_CHECK_FAILED         /* a validator or LATHE_CHECK=1 found a bad length, entry or scale on the device */
 } lathe_status;
 
-/* Why a lathe_decode_desc was refused; docs/refusals.md has them with what works. */
+/* Why a desc of decode, append or merge was refused; docs/refusals.md has them with what works. */
 typedef enum lathe_reason {
   LATHE_REASON_NONE = 0,           /* it was not, or the failure is of another kind */
   LATHE_REASON_NULL_ARGUMENT,      /* context or desc */
@@ -321,8 +321,8 @@ typedef enum lathe_mask {
 typedef enum lathe_cp_lens {
   LATHE_CP_LENS_GLOBAL = 0, /* the rows of a request on all ranks */
   LATHE_CP_LENS_LOCAL       /* those on this rank, all of which every token sees: for max_q_len 1 or
-                               LATHE_MASK_NONE, without sliding_window. Kernels then need not know of ranks:
-                               Hopper's are among them */
+                               LATHE_MASK_NONE, without sliding_window. Kernels then need not know of ranks,
+                               but for rank 0's with attention_sinks: Hopper's are among them */
 } lathe_cp_lens;
 
 typedef enum lathe_lse_base {
@@ -405,19 +405,22 @@ typedef struct lathe_decode_plan_info {
   int threads;                 /* per block */
   int blocks;                  /* of the attention kernel's grid */
   int splits;                  /* parts the KV work of a run is cut into at most; with desc.split_len:
-                                  max_batch * ceil(max_seq_len / split_len) */
+                                  max_batch * ceil(rows / split_len), of max_seq_len rows, or as many of
+                                  these as rank 0 has; with lists max_batch * max_q_len * ceil(sparse_topk /
+                                  split_len) */
   size_t workspace_size;       /* bytes */
   const char *candidates;      /* one line per kernel considered: name, taken or why not; the plan's */
 } lathe_decode_plan_info;
 
-/* One step. Tensors are device pointers (CUDA) or host pointers (CPU). Strides are in elements of the
+/* One step. Tensors are device pointers (CUDA; rows 16-byte aligned) or host pointers (CPU). Strides are in elements of the
    tensor; 0 means packed, as each comment says; Hopper's kernels take cache strides below 2^39. D = L + R.
    tokens: sum of the requests' new tokens. */
 typedef struct lathe_decode_args {
   int32_t batch; /* B, 1 to max_batch */
   int32_t q_len; /* S of every request, 1 to max_q_len; 0: max_q_len. Not read with cu_q_lens */
   const int32_t *cu_q_lens; /* null, or int32 [B + 1]: request i has tokens cu[i] to cu[i + 1] - 1 */
-  int32_t num_tokens;       /* rows of q, out and lse; 0: B * q_len (B * max_q_len with cu_q_lens) */
+  int32_t num_tokens;       /* rows of q, out and lse; 0: B * q_len (B * max_q_len with cu_q_lens). With
+                               desc.sparse_topk max_batch * max_q_len at most */
 
   /* query, already absorbed (q_nope times W_UK) and rotated */
   const void *q;               /* [tokens, H, D]; with q_pe set: q_nope [tokens, H, L] */
@@ -431,7 +434,8 @@ typedef struct lathe_decode_args {
   const void *kv_cache;        /* [pages, page_size, D]; with kpe_cache set: [pages, page_size, L] */
   const void *kpe_cache;       /* null: columns L to D - 1 of kv_cache, and of ROW656 rows; else
                                   [pages, page_size, R] */
-  int64_t kv_page_stride;      /* 0: page_size * kv_row_stride; of ROW656 rows both are in bytes */
+  int64_t kv_page_stride;      /* 0: page_size * kv_row_stride; of ROW656 rows both are in bytes, and rows are
+                                  16-byte aligned on the CPU, too */
   int64_t kv_row_stride;       /* 0: D, or L with kpe_cache, or 656 */
   int64_t kpe_page_stride;     /* 0: page_size * kpe_row_stride */
   int64_t kpe_row_stride;      /* 0: R */
@@ -446,7 +450,8 @@ typedef struct lathe_decode_args {
 
   float softmax_scale;         /* on q . k, > 0: see lathe_softmax_scale(); required */
   const float *softmax_scale_at; /* with desc.softmax_scale_on_device: fp32, one; read in every run and replay.
-                                  Finite and above 0, or what the run writes to out and lse is
+                                  Above 0, and times kv_scale and q_scale a float that is neither
+                                  denormal nor infinite, or what the run writes to out and lse is
                                   anything. Else null */
   float kv_scale;              /* E4M3 plain cache: a stored value times kv_scale is the real one. 0: 1 */
   float q_scale;               /* E4M3 query: the same of it. 0: 1 */
@@ -525,8 +530,9 @@ LATHE_API lathe_status lathe_decode_plan_get_info(const lathe_decode_plan *plan,
    needs no clearing, and one may serve many plans whose runs follow each other on a stream. */
 LATHE_API size_t lathe_decode_workspace_size(const lathe_decode_plan *plan);
 
-/* Checks args as run does and then what lies on the device: lengths, cu_q_lens, and every table entry
-   that will be read. Synchronises `stream`; not for capture. CHECK_FAILED names request and entry.
+/* Checks args as run does and then what lies on the device: lengths, of lists too, cu_q_lens, every table
+   or list entry that will be read, and softmax_scale_at. Synchronises `stream`; not for capture.
+   CHECK_FAILED names request or token, and entry.
    With args.scheduled it also checks that the workspace's schedule is one of these lengths.
    run calls it first if LATHE_CHECK=1 and the stream is not being captured. */
 LATHE_API lathe_status lathe_decode_validate(lathe_decode_plan *plan,
@@ -543,8 +549,10 @@ LATHE_API lathe_status lathe_decode_validate(lathe_decode_plan *plan,
    lse, so that out is what it is without, times exp(lse) / (exp(lse) + exp(s)). Results that are joined by
    their lse afterwards need that once, of the whole: run without sinks, join, then multiply by it. Or, with
    desc.cp_world, do nothing: rank 0 takes a sink for a key whose value is 0, which therefore is in its lse,
-   and in the lse that lathe_merge_run joins: there alone an lse has the sinks. With LATHE_MASK_TREE all rows
-   before K are read, those of new tokens that nobody sees too: they have to be finite. Enqueues one or two kernels on
+   and in the lse that lathe_merge_run joins: there alone an lse has the sinks. A row that one new token of a
+   request sees has to be finite, or on CUDA the out of its others may be NaN, too: with LATHE_MASK_CAUSAL
+   those before it, with sliding_window those after it. With LATHE_MASK_TREE all rows before K are read, those
+   of new tokens that nobody sees too: the same goes for them. Enqueues one or two kernels on
    `stream` (null: the default stream) of the plan's CUDA context, which must be current or none be;
    errors on the device surface at the caller's next synchronisation. Same inputs, same bits.
 
@@ -563,11 +571,11 @@ LATHE_API lathe_status lathe_decode_validate(lathe_decode_plan *plan,
 
    desc.split_len makes a request's out and lse the same bits in every run of the plan in which its own
    inputs are the same, whatever the other requests, its place in the batch and its pages. (The CPU's always
-   are.) It costs workspace for max_batch * ceil(max_seq_len / split_len) partial results instead of two
+   are.) It costs workspace for as many partial results as lathe_decode_plan_info.splits says instead of two
    a group of multiprocessors; partial results and a merge for every request longer than split_len, even
    where the batch would fill the device without; and balance, since a part is never shared: with fewer
-   parts than multiprocessors, the rest of them idle. A split_len of max_seq_len or more splits nothing.
-   max_batch may be 1024 at most. */
+   parts than multiprocessors, the rest of them idle. A split_len of max_seq_len (with
+   lists sparse_topk) or more splits nothing. On CUDA max_batch (with lists times max_q_len) may be 1024 at most. */
 LATHE_API lathe_status lathe_decode_run(lathe_decode_plan *plan, const lathe_decode_args *args,
                                         lathe_stream stream);
 
@@ -700,12 +708,13 @@ typedef struct lathe_append_args {
   const float *q_scale_device;  /* null, or fp32 [1] read by the run in place of q_scale */
   const float *kv_scale_device; /* null, or fp32 [1] read by the run in place of kv_scale */
   float softmax_scale;         /* as in lathe_decode_args; required with scales_out */
-  float *scales_out;           /* null, or fp32 [3], written for attention that reads all its scales on the
-                                  device (lathe_decode_run takes q_scale and kv_scale from the host, and
-                                  multiplies softmax_scale_at by them): softmax_scale * q_scale *
-                                  kv_scale, the scale on products of stored values; this times log2(e);
-                                  kv_scale, the scale on the output. q_scale counts if the query is
-                                  E4M3, kv_scale if the cache is and plain: else they are 1 */
+  float *scales_out;           /* null, or fp32 [3], written for attention that reads its scales on the
+                                  device: softmax_scale * q_scale * kv_scale, the scale on products of
+                                  stored values; this times log2(e); kv_scale, the scale on the output.
+                                  q_scale counts if the query is E4M3, kv_scale if the cache is and plain:
+                                  else they are 1. lathe_decode_run takes the first as softmax_scale_at,
+                                  with q_scale and kv_scale 0; the third it does not read: its out is then
+                                  in units of stored values, for the caller to multiply. lse is as ever */
 
   int32_t programmatic_launch; /* nonzero: may start while the kernel before it on the stream ends: see
                                   lathe_decode_run(). UNSUPPORTED below compute capability 9.0 */
@@ -728,7 +737,7 @@ LATHE_API void lathe_append_plan_destroy(lathe_append_plan *plan);
 LATHE_API lathe_status lathe_append_plan_get_info(const lathe_append_plan *plan,
                                                   lathe_append_plan_info *info);
 
-/* Checks args as run does and then what lies on the device: lengths, cu_q_lens, positions, slots and
+/* Checks args as run does and then what lies on the device: lengths, cu_q_lens, positions, slots, scales and
    every table entry that will be read. Synchronises `stream`; not for capture. CHECK_FAILED names request
    or token and entry. run calls it first if LATHE_CHECK=1 and the stream is not being captured. */
 LATHE_API lathe_status lathe_append_validate(lathe_append_plan *plan,

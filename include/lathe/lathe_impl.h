@@ -33,9 +33,11 @@
 
 #include "impl/check.h"
 #include "impl/tensor.h"
+#include "impl/args_options.h"
 #include "impl/args.h"
 #include "impl/dispatch.h"
 #include "impl/support.h"
+#include "impl/cpu_rows.h"
 #include "impl/cpu.h"
 #include "impl/plan.h"
 #include "impl/tensor_map.h"

@@ -39,6 +39,7 @@ static const field desc_fields[] = {DESC(num_heads),
                                     DESC(logit_softcap),
                                     DESC(attention_sinks),
                                     DESC(softmax_scale_on_device),
+                                    DESC(kv_format),
                                     DESC(sparse_topk),
                                     DESC(cp_world),
                                     DESC(cp_rank),
@@ -152,11 +153,19 @@ static void dispatch(const lathe_context *cpu, const lathe_decode_desc *desc,
   plan.choice.workspace_size = 0; // the caller's is anything
   status = lathep_plan_args(&plan, args, &filled);
   fuzz_expect_status(status);
-  if (status || !lathep_uses_tensor_maps(v))
+  if (status)
     return;
-  fuzz_expect(plan.desc.page_size % v->page == 0, "pages are cut by boxes");
   filled.workspace = tensor;
   lathep_decode_params_fill(&plan, &filled, &params);
+  fuzz_expect((size_t)params.splits * LATHEP_SPLIT_INTS * sizeof(int) <=
+                      plan.choice.split_table_bytes &&
+                  params.splits <= LATHEP_MAX_SPLITS &&
+                  (!plan.choice.merges || !plan.desc.split_len ||
+                   (int64_t)params.splits * params.split_parts <= plan.choice.slots),
+              "a run that writes past its workspace");
+  if (!lathep_uses_tensor_maps(v))
+    return;
+  fuzz_expect(plan.desc.page_size % v->page == 0, "pages are cut by boxes");
   fuzz_expect(!lathep_tensor_maps(&hopper, v, &params, &latent, &rope), "maps");
 }
 
@@ -173,11 +182,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     cpu.backend = LATHE_BACKEND_CPU;
     fuzz_expect(lathe_context_create(&cpu, &context) == LATHE_STATUS_OK, "no context");
   }
+  const uint32_t base = fuzz_byte(&input); /* what the fields are set in */
   memset(&desc, 0, sizeof desc);
   desc.num_heads = 8;
-  desc.kv_lora_rank = 64;
-  desc.qk_rope_head_dim = 16;
+  desc.kv_lora_rank = base & 1 ? 512 : 64;
+  desc.qk_rope_head_dim = base & 1 ? 64 : 16;
   desc.q_dtype = desc.kv_dtype = LATHE_DTYPE_BF16;
+  if (base & 1) {
+    desc.kv_dtype = LATHE_DTYPE_E4M3;
+    desc.kv_format = LATHE_KV_FORMAT_ROW656;
+  }
+  desc.sparse_topk = base & 2 ? 96 : 0;
+  desc.split_len = base & 4 ? 64 : 0;
   desc.page_size = 16;
   desc.max_batch = 4;
   desc.max_seq_len = 128;
@@ -194,6 +210,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   args.q = tensor;
   args.kv_cache = tensor + 4;
   args.block_tables = args.seq_lens = integers;
+  args.sparse_indices = base & 2 ? integers : NULL;
   args.softmax_scale = 1;
   args.out = tensor + 8;
   set_fields(&input, &args, args_fields, sizeof args_fields / sizeof args_fields[0]);

@@ -4,6 +4,7 @@
 // rotated; and together with decode against decode over a cache that was there from the start.
 #include "append_problem.h"
 #include "device.h"
+#include "oracle.h"
 
 // ------------------------------------------------------------------------------------------- grid
 
@@ -115,6 +116,51 @@ GPU_TEST(append, every_input_is_quantised_alike) {
 
 // ---------------------------------------------------------------------------------- with decode
 
+// Decode with the scales that append reads and writes on the device: the logits are right as they
+// come, and out has to be multiplied by the third.
+static void decode_by_scales(lathe_context *context, problem *p, device_problem *device,
+                             lathe_append_plan *append, lathe_append_args args) {
+  const shape *s = &p->shape;
+  const float scale = E4M3_SCALE;
+  float written[3];
+  lathe_decode_desc desc = p->desc;
+  lathe_decode_plan *decode;
+  gpu_buffer kv_scale = {0, 0, 0}, scales = {0, 0, 0};
+  int token, head, d;
+  gpu_buffer_upload(&kv_scale, &scale, sizeof scale);
+  gpu_buffer_reserve(&scales, sizeof written);
+  gpu_buffer_fill(&scales, 0xff);
+  args.kv_scale = 0;
+  args.kv_scale_device = (const float *)gpu_address(kv_scale.at);
+  args.softmax_scale = device->args.softmax_scale;
+  args.scales_out = (float *)gpu_address(scales.at);
+  gpu_ok(lathe_append_validate(append, &args, NULL), "lathe_append_validate");
+  gpu_ok(lathe_append_run(append, &args, NULL), "lathe_append_run");
+  desc.softmax_scale_on_device = 1;
+  decode = make_plan(context, &desc);
+  device->args.softmax_scale = 0;
+  device->args.softmax_scale_at = (const float *)gpu_address(scales.at);
+  device->args.kv_scale = 0;
+  device->args.workspace_size = lathe_decode_workspace_size(decode);
+  gpu_buffer_reserve(&device->workspace, device->args.workspace_size);
+  device->args.workspace = gpu_address(device->workspace.at);
+  gpu_ok(lathe_decode_validate(decode, &device->args, NULL), "lathe_decode_validate");
+  if (device_run(device, p, decode, 0xff) == 0) {
+    gpu_must(gpu.download(written, scales.at, sizeof written));
+    gpu_check(written[2] == scale, "the scale of the output is %g", (double)written[2]);
+    for (token = 0; token < p->tokens; token++)
+      for (head = 0; head < s->num_heads; head++)
+        for (d = 0; d < s->l; d++) {
+          unsigned char *at = p->out + out_offset(p, token, head) + d * 2;
+          ref_store(s->out, at, 0, ref_load(s->out, at, 0) * (double)written[2]); // exact
+        }
+    oracle_check(p);
+  }
+  lathe_decode_plan_destroy(decode);
+  gpu_free(kv_scale.at);
+  gpu_free(scales.at);
+}
+
 // The new tokens' rows are taken out of the cache of a decode problem, and poison is put in their
 // place; append puts them back, and joins the query. Decode must then give the bits that it gives
 // over the cache as it was.
@@ -201,6 +247,8 @@ static void with_decode(lathe_context *context, const shape *s) {
   device.args.num_tokens = p.tokens;
   device_run(&device, &p, decode, 0xff);
   gpu_check(memcmp(want, p.out, p.out_size) == 0, "%s: append and decode give other bits", name);
+  if (s->kv == LATHE_DTYPE_E4M3)
+    decode_by_scales(context, &p, &device, append, args);
   lathe_append_plan_destroy(append);
   lathe_decode_plan_destroy(decode);
   gpu_free(latent.at);
@@ -237,6 +285,7 @@ GPU_TEST(append, then_decode) {
         s.kv = kv ? LATHE_DTYPE_E4M3 : LATHE_DTYPE_BF16;
         s.lengths = LENGTHS_ZEROS;
         s.ragged = ragged;
+        s.lse = 1;
         s.split_q = 1;
         s.bounded = 1;
         s.seed = (unsigned long long)(2 * i + 4 + 2 * ragged);

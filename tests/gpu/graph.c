@@ -1,8 +1,10 @@
 // SPDX-FileCopyrightText: 2026 The Lathe authors
 // SPDX-License-Identifier: MIT
-// A run captured in a CUDA graph and replayed with other lengths and block tables: the results are
-// those of a plain run on the same data, bit for bit, whatever the workspace held.
+// A run captured in a CUDA graph and replayed with other lengths, block tables, lists and tree
+// masks: the results are those of a plain run on the same data, bit for bit, whatever the workspace
+// held.
 #include "families.h"
+#include "lists.h"
 #include "oracle.h"
 
 static gpu_graph_exec capture(lathe_decode_plan *plan, const lathe_decode_args *args,
@@ -17,8 +19,9 @@ static gpu_graph_exec capture(lathe_decode_plan *plan, const lathe_decode_args *
   return exec;
 }
 
-// Lengths and tables of the next step, in place: the lengths drawn anew, the tables' pages permuted
-// among the requests' own (a page's contents go with it, so the oracle sees the same cache).
+// Lengths, tables and tree masks of the next step, in place: drawn anew, but the tables' pages
+// permuted among the requests' own (a page's contents go with it, so the oracle sees the same
+// cache).
 static void change(problem *p, ref_random *random) {
   int i, k;
   long long stride = p->args.block_table_stride
@@ -33,10 +36,29 @@ static void change(problem *p, ref_random *random) {
   }
   for (i = 0; i < p->shape.batch; i++)
     p->lens[i] = ref_between(random, 0, p->shape.kv_len);
+  if (p->tree)
+    draw_tree(p, random);
   free(swap);
 }
 
-static void replay_with_changes(const shape *s, int replays) {
+// To where the graph reads. `l`: of a plan with lists, which are made anew; else null.
+static void upload_change(device_problem *device, const problem *p, const lists *l) {
+  lists next;
+  gpu_must(gpu.upload(device->lens.at, p->lens, sizeof(int32_t) * (size_t)p->shape.batch));
+  gpu_must(gpu.upload(device->tables.at, p->tables, p->tables_size));
+  if (p->tree)
+    gpu_must(gpu.upload(device->tree.at, p->tree, p->tree_size));
+  if (!l)
+    return;
+  lists_make(&next, p, 1);
+  gpu_must(gpu.upload(l->indices_at.at, next.indices,
+                      sizeof(int32_t) * (size_t)l->stride * (size_t)p->tokens));
+  gpu_must(gpu.upload(l->lens_at.at, next.lens, sizeof(int32_t) * (size_t)p->tokens));
+  lists_free(&next);
+}
+
+// `listed`: in a plan with lists, of what the problem's tokens see.
+static void replay_with_changes(const shape *s, int listed, int replays) {
   lathe_context *context = gpu_context_create(NULL, LATHE_SWITCH_ON);
   device_problem device;
   problem p;
@@ -44,14 +66,19 @@ static void replay_with_changes(const shape *s, int replays) {
   gpu_stream stream;
   gpu_graph_exec exec;
   ref_random random = {s->seed + 5};
+  lists l;
   char name[256];
   int i;
   memset(&device, 0, sizeof device);
   problem_make(&p, s);
-  plan = make_plan(context, &p.desc);
+  if (listed)
+    lists_make(&l, &p, 1);
+  plan = make_plan(context, listed ? &l.desc : &p.desc);
   if (!plan)
     return;
   device_upload(&device, &p, lathe_decode_workspace_size(plan));
+  if (listed)
+    lists_args(&l, &p, &device.args);
   gpu_must(gpu.stream_create(&stream, GPU_STREAM_NON_BLOCKING));
   exec = capture(plan, &device.args, stream);
   problem_name(&p, name, sizeof name);
@@ -60,8 +87,7 @@ static void replay_with_changes(const shape *s, int replays) {
     float *lse = (float *)ref_alloc(p.lse_size);
     // Every request of this shape fills its pages, so any length up to kv_len is backed by rows.
     change(&p, &random);
-    gpu_must(gpu.upload(device.lens.at, p.lens, sizeof(int32_t) * (size_t)s->batch));
-    gpu_must(gpu.upload(device.tables.at, p.tables, p.tables_size));
+    upload_change(&device, &p, listed ? &l : NULL);
     device_poison(&device, i % 2 ? 0xff : 0x41);
     gpu_must(gpu.graph_launch(exec, stream));
     gpu_must(gpu.stream_synchronize(stream));
@@ -81,36 +107,63 @@ static void replay_with_changes(const shape *s, int replays) {
   gpu_must(gpu.graph_exec_destroy(exec));
   gpu_must(gpu.stream_destroy(stream));
   lathe_decode_plan_destroy(plan);
+  if (listed)
+    lists_free(&l);
   problem_free(&p);
   device_free(&device);
   lathe_context_destroy(context);
 }
 
+static const struct {
+  int batch, q_len, heads, kv_len, page;
+  lathe_dtype kv;
+} sizes[] = {{6, 1, 16, 1000, 64, LATHE_DTYPE_BF16},
+             {17, 1, 128, 777, 32, LATHE_DTYPE_BF16},
+             {3, 4, 20, 513, 16, LATHE_DTYPE_E4M3},
+             {64, 2, 16, 300, 1, LATHE_DTYPE_BF16}};
+enum { SIZES = sizeof sizes / sizeof sizes[0] };
+
+static shape size_shape(int i) {
+  shape s;
+  memset(&s, 0, sizeof s);
+  s.batch = sizes[i].batch;
+  s.q_len = sizes[i].q_len;
+  s.num_heads = sizes[i].heads;
+  s.kv_len = sizes[i].kv_len;
+  s.page_size = sizes[i].page;
+  s.l = 512;
+  s.r = 64;
+  s.q = s.out = LATHE_DTYPE_BF16;
+  s.kv = sizes[i].kv;
+  s.lse = 1;
+  s.weird = i & 1;
+  s.seed = (unsigned long long)i;
+  return s;
+}
+
 GPU_TEST(graph, replay_with_other_lengths_and_tables) {
-  static const struct {
-    int batch, q_len, heads, kv_len, page;
-    lathe_dtype kv;
-  } sizes[] = {{6, 1, 16, 1000, 64, LATHE_DTYPE_BF16},
-               {17, 1, 128, 777, 32, LATHE_DTYPE_BF16},
-               {3, 4, 20, 513, 16, LATHE_DTYPE_E4M3},
-               {64, 2, 16, 300, 1, LATHE_DTYPE_BF16}};
-  int i, count = gpu_small() ? 1 : 4;
+  int i, count = gpu_small() ? 1 : SIZES;
   for (i = 0; i < count; i++) {
-    shape s;
-    memset(&s, 0, sizeof s);
-    s.batch = sizes[i].batch;
-    s.q_len = sizes[i].q_len;
-    s.num_heads = sizes[i].heads;
-    s.kv_len = sizes[i].kv_len;
-    s.page_size = sizes[i].page;
-    s.l = 512;
-    s.r = 64;
-    s.q = s.out = LATHE_DTYPE_BF16;
-    s.kv = sizes[i].kv;
-    s.lse = 1;
-    s.weird = i & 1;
-    s.seed = (unsigned long long)i;
-    replay_with_changes(&s, gpu_small() ? 3 : 24);
+    shape s = size_shape(i);
+    replay_with_changes(&s, 0, gpu_small() ? 3 : 24);
+  }
+}
+
+GPU_TEST(graph, replay_with_other_lists) {
+  int i, count = gpu_small() ? 1 : SIZES;
+  for (i = 0; i < count; i++) {
+    shape s = size_shape(i);
+    replay_with_changes(&s, 1, gpu_small() ? 3 : 12);
+  }
+}
+
+GPU_TEST(graph, replay_with_other_tree_masks) {
+  int i;
+  for (i = 0; i < SIZES; i++) {
+    shape s = size_shape(i);
+    s.tree = 1;
+    if (s.q_len > 1 && !(gpu_small() && i > 2))
+      replay_with_changes(&s, 0, gpu_small() ? 3 : 12);
   }
 }
 

@@ -20,7 +20,7 @@ static const lathe_device_desc *device_told_of(const lathe_context *context,
   return info.backend == LATHE_BACKEND_CPU ? NULL : told;
 }
 
-// The same rows by lists.
+// The rows that the problem's tokens see, by lists.
 static void run_picked(lathe_context *context, device_problem *device, problem *p) {
   lists l;
   lathe_decode_plan *plan;
@@ -55,7 +55,7 @@ static void run_model(lathe_context *context, device_problem *device, const lath
   s.q = desc.q_dtype;
   s.kv = desc.kv_dtype;
   s.out = desc.q_dtype;
-  s.window = desc.sliding_window;
+  s.window = model->sliding_window;
   s.softcap = desc.logit_softcap;
   s.sinks = desc.attention_sinks;
   s.lengths = LENGTHS_UNEVEN;

@@ -348,14 +348,11 @@ static inline void build_query(problem *p, ref_random *random) {
 
 // A token sees any of those before it, often itself, and now and then one after it. What it does
 // not have a row or a bit for is set.
-static inline void build_tree(problem *p, ref_random *random) {
+static inline void draw_tree(problem *p, ref_random *random) {
   const shape *s = &p->shape;
-  const int words = (s->q_len + 31) / 32 + s->weird;
+  const long long words = p->args.tree_mask_stride;
   int i, token, j;
-  p->tree_size = sizeof(uint32_t) * (size_t)(words * (p->tokens + 1));
-  p->tree = (uint32_t *)poisoned(p->tree_size);
-  p->args.tree_mask = p->tree;
-  p->args.tree_mask_stride = words;
+  memset(p->tree, 0xff, p->tree_size);
   for (i = 0; i < s->batch; i++)
     for (token = p->cu[i]; token < p->cu[i + 1]; token++)
       for (j = 0; j < p->cu[i + 1] - p->cu[i]; j++) {
@@ -363,6 +360,15 @@ static inline void build_tree(problem *p, ref_random *random) {
         if (before > 0 ? draw < 4 : before == 0 ? draw == 0 : draw > 0)
           p->tree[token * words + j / 32] &= ~(UINT32_C(1) << j % 32);
       }
+}
+
+static inline void build_tree(problem *p, ref_random *random) {
+  const shape *s = &p->shape;
+  p->args.tree_mask_stride = (s->q_len + 31) / 32 + s->weird;
+  p->tree_size = sizeof(uint32_t) * (size_t)(p->args.tree_mask_stride * (p->tokens + 1));
+  p->tree = (uint32_t *)ref_alloc(p->tree_size);
+  p->args.tree_mask = p->tree;
+  draw_tree(p, random);
 }
 
 static inline void problem_make(problem *p, const shape *s) {

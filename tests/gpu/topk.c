@@ -129,3 +129,42 @@ GPU_TEST(topk, beside_other_options) {
   }
   lathe_context_destroy(context);
 }
+
+// A query of e4m3, an output of e4m3, and both.
+GPU_TEST(topk, of_e4m3_queries_and_outputs) {
+  lathe_context *context = family_context(families);
+  int i;
+  for (i = 0; i < 9; i++) {
+    shape s = topk_shape(i, i % 4);
+    problem p;
+    if (gpu_small() && i % 4 != 1)
+      continue;
+    if (i % 3 != 1)
+      s.q = s.kv = LATHE_DTYPE_E4M3;
+    s.out = i % 3 ? LATHE_DTYPE_E4M3 : LATHE_DTYPE_BF16;
+    problem_make(&p, &s);
+    run_lists(context, &p, i % 2, i & 4 ? 128 : 0);
+    problem_free(&p);
+  }
+  lathe_context_destroy(context);
+}
+
+// A rank's lists are of its own rows; sinks are in the out and the lse of the first rank.
+GPU_TEST(topk, of_ranks_with_sinks) {
+  lathe_context *context = family_context(families);
+  int i;
+  for (i = 0; i < SIZES; i++) {
+    shape s = topk_shape(i, i % VARIANTS);
+    problem p;
+    if (gpu_small() && i % 4 > 1)
+      continue;
+    s.world = 2 + i % 3;
+    s.rank = i % 3;
+    s.local = s.no_mask = 1;
+    s.sinks = 1;
+    problem_make(&p, &s);
+    run_lists(context, &p, i % 2, i % 4 == 3 ? 128 : 0);
+    problem_free(&p);
+  }
+  lathe_context_destroy(context);
+}

@@ -259,8 +259,7 @@ static inline void ref_attend_unabsorbed(const lathe_decode_desc *desc,
   int64_t l = desc->kv_lora_rank, r = desc->qk_rope_head_dim, n = model->n, v = model->v;
   int32_t first, q_len, kv_len;
   ref_request(desc, args, i, &first, &q_len, &kv_len);
-  int64_t *rows = (int64_t *)ref_alloc(8 * (size_t)kv_len);
-  int64_t count = ref_seen(desc, args, first, t, q_len, kv_len, rows);
+  int64_t count, *rows = ref_attended(desc, args, i, t, &count);
   double *w_uk = ref_head_(model->w_uk, head, n, l), *w_uv = ref_head_(model->w_uv, head, v, l);
   double *q = (double *)ref_alloc(8 * (size_t)(l + r)); /* only its rope part is used */
   double *row = (double *)ref_alloc(8 * (size_t)(l + r));

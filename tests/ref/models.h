@@ -27,7 +27,8 @@ static inline int model_heads(const lathe_model *model, int ranks) {
   return model->num_heads % ranks ? 0 : model->num_heads / ranks;
 }
 
-/* One rank's share, in bf16; pages, batch and lengths are the caller's. */
+/* One rank's share, in bf16; pages, batch and lengths are the caller's. Lists have the rows of a
+   window, too: beside them there is none. */
 static inline lathe_decode_desc model_desc(const lathe_model *model, int ranks) {
   lathe_decode_desc desc;
   memset(&desc, 0, sizeof desc);
@@ -36,7 +37,8 @@ static inline lathe_decode_desc model_desc(const lathe_model *model, int ranks) 
   desc.qk_rope_head_dim = model->qk_rope_head_dim;
   desc.q_dtype = LATHE_DTYPE_BF16;
   desc.kv_dtype = LATHE_DTYPE_BF16;
-  desc.sliding_window = model->sliding_window;
+  desc.sliding_window = model->sparse_topk ? 0 : model->sliding_window;
+  desc.sparse_topk = model->sparse_topk;
   desc.logit_softcap = model->logit_softcap;
   desc.attention_sinks = model->attention_sinks;
   return desc;

@@ -49,6 +49,7 @@ enum {
   REF_CU_Q_LENS,
   REF_SINKS,
   REF_TREE,
+  REF_LISTS,
   REF_OUT,
   REF_LSE,
   REF_NUM_BUFFERS
@@ -312,6 +313,40 @@ static inline void ref_problem_tree_(ref_problem *problem, const ref_options *op
   }
 }
 
+/* Of the rows that each token sees by the mask as many as a list has room for, any of them in any
+   order; the entries that are left are -1. */
+static inline void ref_problem_lists_(ref_problem *problem, const ref_options *options,
+                                      ref_random *random) {
+  lathe_decode_args *args = &problem->args;
+  const lathe_decode_desc *desc = &problem->desc;
+  const int32_t page = desc->page_size, room = desc->sparse_topk;
+  int64_t *seen;
+  int32_t *rows, *lists;
+  if (!room)
+    return;
+  args->sparse_token_stride = room + options->padding;
+  ref_buffer_make_(problem, REF_LISTS, offsetof(lathe_decode_args, sparse_indices),
+                   4 * args->sparse_token_stride * args->num_tokens);
+  lists = (int32_t *)problem->buffers[REF_LISTS].host;
+  seen = (int64_t *)ref_alloc(8 * (size_t)desc->max_seq_len);
+  rows = (int32_t *)ref_alloc(4 * (size_t)desc->max_seq_len);
+  for (int32_t i = 0; i < args->batch; i++) {
+    const int32_t *table = args->block_tables + i * args->block_table_stride;
+    int32_t first, q_len, kv_len;
+    ref_request(desc, args, i, &first, &q_len, &kv_len);
+    for (int32_t t = 0; t < q_len; t++) {
+      int64_t count = ref_seen(desc, args, first, t, q_len, kv_len, seen);
+      for (int64_t k = 0; k < count; k++)
+        rows[k] = table[seen[k] / page] * page + (int32_t)(seen[k] % page);
+      ref_shuffle(random, rows, count);
+      memcpy(lists + (first + t) * args->sparse_token_stride, rows,
+             4 * (size_t)(count < room ? count : room));
+    }
+  }
+  free(rows);
+  free(seen);
+}
+
 static inline void ref_problem_outputs_(ref_problem *problem, const ref_options *options) {
   lathe_decode_args *args = &problem->args;
   const lathe_decode_desc *desc = &problem->desc;
@@ -349,6 +384,7 @@ static inline void ref_problem_make(ref_problem *problem, const ref_options *opt
   ref_problem_query_(problem, options, &random);
   ref_problem_sinks_(problem, &random);
   ref_problem_tree_(problem, options, &random);
+  ref_problem_lists_(problem, options, &random);
   ref_problem_outputs_(problem, options);
   if (options->trust_tables)
     problem->args.num_pages = 0;

@@ -22,6 +22,20 @@ static inline void *ref_poisoned_(size_t size) {
   return memory;
 }
 
+/* Packed, and poison. */
+static inline void ref_share_outputs(ref_share *share, int64_t tokens) {
+  const lathe_decode_desc *desc = &share->desc;
+  const int64_t rows = tokens * desc->num_heads;
+  share->out_size = (size_t)(rows * desc->kv_lora_rank) * ref_dtype_size(desc->out_dtype);
+  share->out = (unsigned char *)ref_poisoned_(share->out_size);
+  share->lse_size = 4 * (size_t)rows;
+  share->lse = (float *)ref_poisoned_(share->lse_size);
+  share->args.out = share->out;
+  share->args.out_token_stride = share->args.out_head_stride = 0;
+  share->args.lse = share->lse;
+  share->args.lse_token_stride = share->args.lse_head_stride = 0;
+}
+
 /* Of `whole` with every stride set and kpe_cache set if R > 0; desc has cp_world, cp_rank,
    cp_interleave and cp_lens already. Pages are the rank's own, in descending order; latent and rope
    are one tensor on even ranks and two on odd ones. out and lse are packed. */
@@ -83,15 +97,7 @@ static inline void ref_share_make(ref_share *share, const lathe_decode_desc *des
                (const char *)whole->kpe_cache + from_pe, (size_t)(r * size));
     }
   }
-  share->out_size =
-      (size_t)(whole->num_tokens * desc->num_heads * l) * ref_dtype_size(desc->out_dtype);
-  share->out = (unsigned char *)ref_poisoned_(share->out_size);
-  share->lse_size = 4 * (size_t)(whole->num_tokens * desc->num_heads);
-  share->lse = (float *)ref_poisoned_(share->lse_size);
-  share->args.out = share->out;
-  share->args.out_token_stride = share->args.out_head_stride = 0;
-  share->args.lse = share->lse;
-  share->args.lse_token_stride = share->args.lse_head_stride = 0;
+  ref_share_outputs(share, whole->num_tokens);
 }
 
 static inline void ref_share_free(ref_share *share) {

@@ -16,6 +16,7 @@ static _Alignas(256) struct {
   _Alignas(256) float lse[3 * 2 * 4];
   _Alignas(256) int32_t tables[3 * TABLE_STRIDE], seq_lens[4], cu_q_lens[4];
   _Alignas(256) uint32_t tree[3 * 2 * 2];
+  _Alignas(256) int32_t lists[3 * 2 * 2], list_lens[3 * 2];
   _Alignas(256) unsigned char workspace[1 << 21];
 } memory;
 
@@ -34,7 +35,7 @@ static inline lathe_decode_desc good_desc(void) {
   return desc;
 }
 
-// Fills the lengths and tables as well.
+// Fills the lengths, tables and lists as well.
 static inline lathe_decode_args good_args(void) {
   lathe_decode_args args;
   int i;
@@ -56,6 +57,11 @@ static inline lathe_decode_args good_args(void) {
     memory.seq_lens[i] = 20 - 9 * i; // 20, 11, 2
   for (i = 0; i < 4; i++)
     memory.cu_q_lens[i] = 2 * i - (i > 1); // 0, 2, 3, 5
+  for (i = 0; i < 3 * 2; i++) {
+    memory.lists[2 * i] = (i * 11 + 5) % (4 * NUM_PAGES);
+    memory.lists[2 * i + 1] = -1;
+    memory.list_lens[i] = 2;
+  }
   return args;
 }
 

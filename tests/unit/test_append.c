@@ -389,6 +389,70 @@ Test(append, rotated_and_quantised) {
   cr_expect_eq(c.scales[2], 8);
 }
 
+// Scales that are on the device alone: decode takes the first of scales_out for its softmax scale,
+// and its out, in units of stored values, is to be multiplied by the third. Powers of two: the same
+// bits as with scales of the host.
+Test(append, scales_for_decode) {
+  const float q_scale = 0.5f, kv_scale = 8;
+  _Alignas(16) uint8_t query[APPEND_TOKENS * APPEND_HEADS * APPEND_D];
+  _Alignas(16) uint8_t cache[APPEND_PAGES * 2 * APPEND_D];
+  uint16_t out[2][APPEND_TOKENS * APPEND_HEADS * APPEND_L];
+  float lse[2][APPEND_TOKENS * APPEND_HEADS];
+  lathe_context *context = cpu_context();
+  lathe_decode_plan *plan;
+  lathe_decode_desc desc;
+  lathe_decode_args args;
+  append_case c;
+  int i, on_device;
+  append_make(&c);
+  c.desc.kv_dtype = c.desc.q_out_dtype = LATHE_DTYPE_E4M3;
+  c.args.q_out = query;
+  c.args.kv_cache = cache;
+  c.args.q_scale_device = &q_scale;
+  c.args.kv_scale_device = &kv_scale;
+  c.args.softmax_scale = 0x1p-12f;
+  c.args.scales_out = c.scales;
+  c.lens[0] = 2; // all rows are new
+  c.tables[0] = 1;
+  append_run(&c);
+  for (on_device = 0; on_device < 2; on_device++) {
+    memset(&desc, 0, sizeof desc);
+    desc.num_heads = APPEND_HEADS;
+    desc.kv_lora_rank = APPEND_L;
+    desc.qk_rope_head_dim = APPEND_R;
+    desc.q_dtype = desc.kv_dtype = LATHE_DTYPE_E4M3;
+    desc.page_size = c.desc.page_size;
+    desc.max_batch = desc.max_q_len = 2;
+    desc.max_seq_len = APPEND_POSITIONS;
+    desc.softmax_scale_on_device = on_device;
+    memset(&args, 0, sizeof args);
+    args.batch = 2;
+    args.q = query;
+    args.kv_cache = cache;
+    args.block_tables = c.tables;
+    args.seq_lens = c.lens;
+    args.out = out[on_device];
+    args.lse = lse[on_device];
+    args.softmax_scale = on_device ? 0 : c.args.softmax_scale;
+    args.softmax_scale_at = on_device ? c.scales : NULL;
+    args.q_scale = on_device ? 0 : q_scale;
+    args.kv_scale = on_device ? 0 : kv_scale;
+    plan = plan_of(context, &desc);
+    cr_assert_eq(lathe_decode_validate(plan, &args, NULL), LATHE_STATUS_OK, "%s",
+                 lathe_last_error()->message);
+    cr_assert_eq(lathe_decode_run(plan, &args, NULL), LATHE_STATUS_OK, "%s",
+                 lathe_last_error()->message);
+    lathe_decode_plan_destroy(plan);
+  }
+  for (i = 0; i < APPEND_TOKENS * APPEND_HEADS; i++)
+    cr_expect(lse[0][i] == lse[1][i] && isfinite(lse[0][i]), "lse %d is %g, not %g", i,
+              (double)lse[1][i], (double)lse[0][i]);
+  for (i = 0; i < APPEND_TOKENS * APPEND_HEADS * APPEND_L; i++)
+    cr_expect_eq(ref_load(LATHE_DTYPE_BF16, out[1], i) * (double)c.scales[2],
+                 ref_load(LATHE_DTYPE_BF16, out[0], i), "element %d", i);
+  lathe_context_destroy(context);
+}
+
 // ----------------------------------------------------------------------------------- 656-byte rows
 
 typedef struct row656_case {

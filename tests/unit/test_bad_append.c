@@ -145,6 +145,7 @@ ARGS(kv_scale_without_reciprocal, (E4M3, a.kv_scale = 1e-39f), INVALID, "kv_scal
 ARGS(kv_scale_twice, (E4M3, a.kv_scale = 1, a.kv_scale_device = step.scale), INVALID, "kv_scale is 1 and kv_scale_device is set; leave one")
 ARGS(scale_odd, (E4M3, a.kv_scale_device = (float *)(void *)((char *)step.scale + 2)), INVALID, "kv_scale_device is at")
 ARGS(softmax_scale_zero, a.scales_out = step.scales, INVALID, "softmax_scale is 0 with scales_out; give")
+ARGS(scales_too_small, (E4M3, a.scales_out = step.scales, a.softmax_scale = 1e-30f, a.kv_scale = 1e-20f), INVALID, "is 1e-30 x 1 x 1e-20, too small for a float; give the scales of the stored values")
 ARGS(scales_too_large, (E4M3, a.scales_out = step.scales, a.softmax_scale = 1e30f, a.kv_scale = 1e30f), INVALID, "too large for a float; give")
 ARGS(in_place_with_other_strides, (a.q_nope = NULL, a.q_out = NULL, a.q_pe_out = step.q_pe, a.q_pe_token_stride = 128, a.q_pe_out_head_stride = 32, a.q_pe_out_token_stride = 128), INVALID, "q_pe_out is at")
 ARGS(in_place_and_quantised, (FP8, a.q_pe_out = step.q_pe), INVALID, "where q_pe is; give outputs memory of their own")
@@ -159,6 +160,11 @@ ARGS(entry_negative, step.tables[TABLE_STRIDE + 2] = -1, FAILED, "block_tables[1
 ARGS(position_past_the_rows, (a.positions = step.positions, step.positions[1] = 20), FAILED, "positions[1] is 20, of request 0; cos_sin has rows 0 to 19")
 ARGS(position_past_the_table, (a.positions = step.positions, d.rope = LATHE_ROPE_NONE, step.positions[1] = 20), FAILED, "positions[1] is 20, of request 0; its block table has positions 0 to 19")
 ARGS(slot_past_the_cache, (a.slot_mapping = step.slots, step.slots[5] = 64), FAILED, "slot_mapping[5] is 64, of request 2; the cache has slots 0 to 63")
+ARGS(q_scale_device_zero, (FP8, a.q_scale_device = step.scale, step.scale[0] = 0), FAILED, "the float at lathe_append_args.q_scale_device is 0; write a finite value above 0 there")
+ARGS(kv_scale_device_nan, (E4M3, a.kv_scale_device = step.scale, step.scale[0] = NAN), FAILED, "the float at lathe_append_args.kv_scale_device is ")
+ARGS(kv_scale_device_negative, (E4M3, a.kv_scale_device = step.scale + 1, step.scale[1] = -2), FAILED, "kv_scale_device is -2; write")
+ARGS(kv_scale_device_without_a_reciprocal, (E4M3, a.kv_scale_device = step.scale, step.scale[0] = 1e-39f), FAILED, "write a value there whose reciprocal is finite before the run")
+ARGS(scales_on_the_device_underflow, (FP8, a.scales_out = step.scales, a.softmax_scale = 1, a.q_scale_device = step.scale, a.kv_scale_device = step.scale, step.scale[0] = 1e-20f), FAILED, "softmax_scale x q_scale x kv_scale is 1 x 1e-20 x 1e-20, too small")
 // clang-format on
 
 // What is not read may be anything.

@@ -300,6 +300,7 @@ static void refuse_args(lathe_backend backend, const lathe_decode_desc *desc,
 #define E4M3  (d.kv_dtype = LATHE_DTYPE_E4M3)
 #define QUERY (d.q_dtype = d.kv_dtype = LATHE_DTYPE_E4M3)
 #define TREE  (d.mask = LATHE_MASK_TREE, a.tree_mask = memory.tree)
+#define LISTS (d.sparse_topk = 2, a.sparse_indices = memory.lists)
 
 // clang-format off
 ARGS(batch_zero, a.batch = 0, INVALID, "batch is 0; give 1 to 3")
@@ -384,6 +385,9 @@ ARGS(kv_scale_negative, (E4M3, a.kv_scale = -1.0f), INVALID, "kv_scale is -1; gi
 ARGS(kv_scale_nan, (E4M3, a.kv_scale = NAN), INVALID, "kv_scale is ")
 ARGS(kv_scale_infinite, (E4M3, a.kv_scale = INFINITY), INVALID, "kv_scale is inf; give")
 ARGS(scales_overflow_together, (E4M3, a.softmax_scale = 1e30f, a.kv_scale = 1e30f), INVALID, "softmax_scale x kv_scale x q_scale is 1e+30 x 1e+30 x 1")
+ARGS(scales_underflow_together, (E4M3, a.softmax_scale = 1e-30f, a.kv_scale = 1e-20f), INVALID, "softmax_scale x kv_scale x q_scale is 1e-30 x 1e-20 x 1, too small for a float; give")
+ARGS(all_scales_underflow_together, (QUERY, a.q_scale = 1e-20f, a.kv_scale = 1e-20f), INVALID, "is 0.125 x 1e-20 x 1e-20, too small")
+ARGS(softmax_scale_denormal, a.softmax_scale = FLT_MIN / 2, INVALID, "softmax_scale x kv_scale x q_scale is 5.87747e-39 x 1 x 1, too small")
 ARGS(scale_past_softcap, (d.logit_softcap = 1e-20f, a.softmax_scale = 1e20f), INVALID, "softmax_scale is 1e+20, too large for a logit_softcap of 1e-20; give")
 ARGS(sinks_missing, d.attention_sinks = 1, INVALID, "sinks is null; give float [num_heads], or have a plan without")
 ARGS(sinks_unaligned, (d.attention_sinks = 1, a.sinks = (float *)(void *)((char *)memory.lse + 2)), INVALID, "lathe_decode_args.sinks is at")
@@ -392,6 +396,9 @@ ARGS(sinks_without_the_option, a.sinks = memory.lse, INVALID, "lathe_decode_desc
 ARGS(packed_rows_and_a_rope_cache, (PACKED, a.kpe_cache = memory.kv), INVALID, "with rows of ROW656; leave it null, they hold the roped part")
 ARGS(packed_rows_with_a_scale, (PACKED, a.kv_scale = 2), INVALID, "kv_scale is 2 with rows of ROW656, which have scales of their own; leave it 0")
 ARGS(packed_row_stride_small, (PACKED, a.kv_row_stride = 576), INVALID, "kv_row_stride is 576 elements; give 656 or more")
+ARGS(packed_rows_unaligned, (PACKED, a.kv_cache = memory.kv + 1), INVALID, "give an address that is a multiple of 16 bytes")
+ARGS(packed_row_stride_not_of_16_bytes, (PACKED, a.kv_row_stride = 657), INVALID, "kv_row_stride is 657 elements; give a multiple of 16, which keeps rows 16-byte aligned")
+ARGS(packed_page_stride_not_of_16_bytes, (PACKED, a.kv_page_stride = 656 * 4 + 4), INVALID, "kv_page_stride is 2628 elements; give a multiple of 16")
 ARGS(lists_missing, d.sparse_topk = 8, INVALID, "sparse_indices is null; give int32 [tokens, sparse_topk], or have a plan without sparse_topk")
 ARGS(lists_unaligned, (d.sparse_topk = 8, a.sparse_indices = (int32_t *)(void *)((char *)memory.tables + 2)), INVALID, "sparse_indices is at")
 ARGS(lists_without_the_option, a.sparse_indices = memory.tables, INVALID, "lathe_decode_desc.sparse_topk of the plan is 0; leave it null, or")
@@ -399,6 +406,9 @@ ARGS(list_lens_without_the_option, a.sparse_lens = memory.tables, INVALID, "spar
 ARGS(list_lens_unaligned, (d.sparse_topk = 8, a.sparse_indices = memory.tables, a.sparse_lens = (int32_t *)(void *)((char *)memory.tables + 2)), INVALID, "sparse_lens is at")
 ARGS(list_stride_small, (d.sparse_topk = 8, a.sparse_indices = memory.tables, a.sparse_token_stride = 7), INVALID, "sparse_token_stride is 7; give the entries of a row, 8 or more, or 0 for packed")
 ARGS(list_stride_overflow, (d.sparse_topk = 8, a.sparse_indices = memory.tables, a.sparse_token_stride = INT64_MAX / 4), INVALID, "sparse_token_stride is 2305843009213693951; give")
+ARGS(list_stride_without_the_option, a.sparse_token_stride = 4, INVALID, "sparse_token_stride is 4 while sparse_indices is null; set sparse_indices, or leave the stride 0")
+ARGS(list_tokens_past_the_plans, (LISTS, a.num_tokens = 7), INVALID, "num_tokens is 7 in a plan with sparse_topk; give 6 at most, its max_batch x max_q_len")
+ARGS(list_tokens_past_the_split_table, (LISTS, d.split_len = 64, a.num_tokens = 1025), INVALID, "num_tokens is 1025 in a plan with sparse_topk; give 6 at most")
 ARGS(scale_at_missing, d.softmax_scale_on_device = 1, INVALID, "softmax_scale_at is null; give one float, or have a plan without")
 ARGS(scale_at_without_the_option, a.softmax_scale_at = memory.lse, INVALID, "lathe_decode_desc.softmax_scale_on_device of the plan is 0; leave it null, or")
 ARGS(tree_mask_missing, d.mask = LATHE_MASK_TREE, INVALID, "tree_mask is null; give uint32 [num_tokens, ceil(max_q_len / 32)], or have a plan with another mask")
@@ -501,11 +511,10 @@ Test(bad_args, null_plan_and_info) {
 }
 
 // What the device holds, found by the validator, and by run under LATHE_CHECK=1.
-static void refuse_device_values(lathe_backend backend, const lathe_decode_args *args,
-                                 const char *words) {
-  lathe_decode_desc desc = good_desc();
+static void refuse_device_values(lathe_backend backend, const lathe_decode_desc *desc,
+                                 const lathe_decode_args *args, const char *words) {
   lathe_context *context = context_of(backend);
-  lathe_decode_plan *plan = recorded_plan(context, &desc);
+  lathe_decode_plan *plan = recorded_plan(context, desc);
   expect_refused(lathe_decode_validate(plan, args, NULL), LATHE_STATUS_CHECK_FAILED, words);
   context->env.check = 1;
   expect_refused(lathe_decode_run(plan, args, NULL), LATHE_STATUS_CHECK_FAILED, words);
@@ -516,15 +525,20 @@ static void refuse_device_values(lathe_backend backend, const lathe_decode_args 
 
 #define CHECK_ON(suite, backend, name, change, words)                                              \
   Test(suite, name) {                                                                              \
+    lathe_decode_desc d = good_desc();                                                             \
     lathe_decode_args a = good_args();                                                             \
     change;                                                                                        \
-    refuse_device_values(backend, &a, words);                                                      \
+    refuse_device_values(backend, &d, &a, words);                                                  \
   }
 #define CHECK(name, change, words)                                                                 \
   CHECK_ON(bad_device_values, LATHE_BACKEND_CUDA, name, change, words)                             \
   CHECK_ON(bad_device_values_cpu, LATHE_BACKEND_CPU, name, change, words)
 
-#define CU (a.cu_q_lens = memory.cu_q_lens)
+#define CU    (a.cu_q_lens = memory.cu_q_lens)
+#define AT    (d.softmax_scale_on_device = 1, a.softmax_scale_at = memory.lse + 8)
+#define RANKS (d.cp_world = 2)
+// Two entries of each token: the first may be any row of the cache, and the second none.
+#define LENS (LISTS, a.sparse_lens = memory.list_lens)
 
 // clang-format off
 CHECK(seq_len_negative, memory.seq_lens[1] = -1, "seq_lens[1] is -1; request 1 may have 0 to 20 rows")
@@ -536,5 +550,15 @@ CHECK(cu_past_max_q_len, (CU, memory.cu_q_lens[3] = 6), "cu_q_lens[2] to cu_q_le
 CHECK(cu_past_num_tokens, (CU, a.num_tokens = 4), "cu_q_lens[3] is 5, the end of request 2; q has 4 tokens")
 CHECK(table_entry_negative, memory.tables[TABLE_STRIDE + 2] = -1, "block_tables[1][2] is -1; request 1 has 11 rows")
 CHECK(table_entry_past_num_pages, memory.tables[4] = NUM_PAGES, "block_tables[0][4] is 16; request 0 has 20 rows, so its entries 0 to 4 must name pages 0 to 15")
+CHECK(seq_len_past_table_of_rank_0, (RANKS, a.block_table_stride = 2, memory.seq_lens[0] = 17), "seq_lens[0] is 17; request 0 may have 0 to 16 rows (max_seq_len 20, block_table_stride 2 pages of 4)")
+CHECK(seq_len_past_table_of_rank_1, (RANKS, d.cp_rank = 1, a.block_table_stride = 2, memory.seq_lens[0] = 18), "seq_lens[0] is 18; request 0 may have 0 to 17 rows")
+CHECK(list_len_negative, (LENS, memory.list_lens[4] = -1), "sparse_lens[4] is -1; a token's list may have 0 to 2 entries (sparse_topk)")
+CHECK(list_len_past_topk, (LENS, memory.list_lens[5] = 3), "sparse_lens[5] is 3; a token's list may have 0 to 2 entries")
+CHECK(list_entry_past_the_cache, (LISTS, memory.lists[7] = 4 * NUM_PAGES), "sparse_indices[3][1] is 64; the cache has 16 pages of 4 rows (num_pages), so give 0 to 63, or -1 for no row")
+CHECK(list_entry_past_the_cache_of_a_short_list, (LENS, memory.list_lens[0] = 0, memory.list_lens[1] = 1, memory.lists[2] = INT32_MAX), "sparse_indices[1][0] is 2147483647; the cache has")
+CHECK(list_entry_past_the_cache_at_a_stride, (LISTS, d.sparse_topk = 1, a.sparse_token_stride = 2, memory.lists[10] = 64), "sparse_indices[5][0] is 64")
+CHECK(scale_zero, (AT, memory.lse[8] = 0), "the float at lathe_decode_args.softmax_scale_at is 0; write a finite value above 0")
+CHECK(scale_nan, (AT, memory.lse[8] = NAN), "softmax_scale_at is ")
+CHECK(scale_underflows, (AT, d.kv_dtype = LATHE_DTYPE_E4M3, a.kv_scale = 1e-20f, memory.lse[8] = 1e-20f), "softmax_scale_at x kv_scale x q_scale is 1e-20 x 1e-20 x 1, too small for a float; write")
 CHECK(table_entry_negative_though_trusted, (a.num_pages = 0, memory.tables[2 * TABLE_STRIDE] = INT32_MIN), "block_tables[2][0] is -2147483648")
 // clang-format on

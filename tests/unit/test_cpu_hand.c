@@ -253,7 +253,8 @@ Test(cpu_hand, softmax_scale_in_memory_counts_alone) {
 
 Test(cpu_hand, lists_of_rows) {
   tiny t;
-  /* row s of page p is 2 p + s: rows 0 to 2 of the request are 4, 5 and 2, and 6 is past the cache */
+  /* row s of page p is 2 p + s: rows 0 to 2 of the request are 4, 5 and 2, and 6 is past the cache
+   */
   const int32_t lists[3][5] = {{-1, 4, 6, INT32_MIN}, {5, INT32_MAX, 4, -1}, {2, 5, 4, 3}};
   const int32_t lens[3] = {4, 9, 2};
   tiny_make(&t);
@@ -265,7 +266,8 @@ Test(cpu_hand, lists_of_rows) {
   t.args.block_tables = t.args.seq_lens = NULL;
   cpu_run(&t.desc, &t.args);
   tiny_expect(&t, 0, 0, 8, 0);
-  tiny_expect(&t, 1, 0.75, 5, log(4.0)); /* masks have no say: its last row is the request's second */
+  tiny_expect(&t, 1, 0.75, 5,
+              log(4.0)); /* masks have no say: its last row is the request's second */
   tiny_expect(&t, 2, 1, 3, log(6.0));
   t.args.sparse_lens = NULL;
   t.args.num_tokens = 2;

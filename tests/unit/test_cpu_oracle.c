@@ -207,7 +207,8 @@ static void draw_lists(const ref_problem *problem, int32_t *lists, int count, re
       continue;
     }
     j = (int32_t)ref_below(random, length);
-    lists[k] = args->block_tables[i * args->block_table_stride + j / page_size] * page_size + j % page_size;
+    lists[k] = args->block_tables[i * args->block_table_stride + j / page_size] * page_size +
+               j % page_size;
   }
 }
 

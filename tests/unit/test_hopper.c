@@ -236,6 +236,19 @@ Test(dispatch, few_cache_rows_go_to_small_tiles) {
   expect_taken(&desc, "decode_sm90a_");
 }
 
+// Of lists, in words of the caller's desc, of which a run's is made.
+Test(dispatch, what_hopper_says_of_lists) {
+  lathe_decode_desc desc = hopper_desc(512, 64, 128, 64);
+  desc.max_batch = 1;
+  desc.max_q_len = 3;
+  desc.sparse_topk = 4096;
+  expect_taken(&desc, "decode_sm80_bf16_bf16_i_l512r64_m64t");
+  expect_line("decode_sm90_bf16_bf16: passed over: num_heads is 128, and it is taken for up to "
+              "16\n");
+  expect_line("decode_sm90_bf16_bf16: passed over: max_batch x max_q_len x sparse_topk is 12288, "
+              "and for that many rows it is taken for up to 8192\n");
+}
+
 Test(dispatch, what_hopper_leaves_to_the_portable_kernel) {
   lathe_decode_desc desc = hopper_desc(512, 64, 128, 16);
   expect_taken(&desc, "decode_sm90a_bf16_bf16_l512r64_m64t64s2p16");

@@ -753,4 +753,31 @@ Test(validate, copy_that_fails) {
                  "lathe_decode_args.seq_lens");
   cr_expect_eq(lathe_last_error()->driver_code, 1);
   end_step(s);
+  desc.sparse_topk = 2;
+  args.sparse_indices = memory.lists;
+  args.sparse_lens = memory.list_lens;
+  s = make_step(9, &desc);
+  recorded.copy_code = 1;
+  expect_refused(lathe_decode_validate(s.plan, &args, SOME_STREAM), LATHE_STATUS_CUDA_ERROR,
+                 "lathe_decode_args.sparse_lens");
+  args.sparse_lens = NULL;
+  expect_refused(lathe_decode_validate(s.plan, &args, SOME_STREAM), LATHE_STATUS_CUDA_ERROR,
+                 "lathe_decode_args.sparse_indices");
+  end_step(s);
+}
+
+// What dense runs have beside their lists is not looked at.
+Test(run, lists_in_place_of_tables) {
+  lathe_decode_desc desc = good_desc();
+  lathe_decode_args args = good_args();
+  step s;
+  desc.sparse_topk = 2;
+  args.sparse_indices = memory.lists;
+  args.block_tables = args.seq_lens = NULL;
+  args.block_table_stride = -1;
+  s = make_step(9, &desc);
+  run_ok(s, &args);
+  cr_expect_eq(recorded.launches[0].params.block_tables, memory.lists);
+  cr_expect_eq(recorded.launches[0].params.block_table_stride, 2);
+  end_step(s);
 }

@@ -254,22 +254,49 @@ typedef struct joined {
   float *lse;
 } joined;
 
-// Runs every rank's share and joins them.
-static joined run_ranks(const ref_problem *whole, int world, int interleave, lathe_cp_lens lens) {
+// What ranks wrote, joined.
+static joined join(const lathe_decode_desc *whole, const ref_share *shares, int world,
+                   int64_t tokens) {
   lathe_context_desc cpu;
   lathe_context *context;
   lathe_merge_desc desc;
   lathe_merge_plan *plan;
   lathe_merge_state states[MOST_RANKS];
   lathe_merge_args args;
-  lathe_decode_args all;
-  ref_share shares[MOST_RANKS];
   joined result;
   memset(&cpu, 0, sizeof cpu);
   memset(&desc, 0, sizeof desc);
   memset(&args, 0, sizeof args);
   cpu.backend = LATHE_BACKEND_CPU;
   cpu_ok(lathe_context_create(&cpu, &context), "lathe_context_create");
+  for (int rank = 0; rank < world; rank++) {
+    states[rank].out = shares[rank].out;
+    states[rank].lse = shares[rank].lse;
+  }
+  desc.num_heads = whole->num_heads;
+  desc.kv_lora_rank = whole->kv_lora_rank;
+  desc.in_dtype = whole->out_dtype;
+  desc.out_dtype = LATHE_DTYPE_F32;
+  desc.lse_base = whole->lse_base;
+  result.out = ref_alloc(4 * (size_t)(tokens * desc.num_heads * desc.kv_lora_rank));
+  result.lse = (float *)ref_alloc(4 * (size_t)(tokens * desc.num_heads));
+  args.num_tokens = (int32_t)tokens;
+  args.num_states = world;
+  args.states = states;
+  args.out = result.out;
+  args.lse = result.lse;
+  cpu_ok(lathe_merge_plan_create(context, &desc, &plan), "lathe_merge_plan_create");
+  cpu_ok(lathe_merge_run(plan, &args, NULL), "lathe_merge_run");
+  lathe_merge_plan_destroy(plan);
+  lathe_context_destroy(context);
+  return result;
+}
+
+// Runs every rank's share and joins them.
+static joined run_ranks(const ref_problem *whole, int world, int interleave, lathe_cp_lens lens) {
+  lathe_decode_args all;
+  ref_share shares[MOST_RANKS];
+  joined result;
   cpu_ok(lathep_decode_args_resolve(&whole->desc, LATHE_BACKEND_CPU, 0, &whole->args, &all),
          "resolve");
   for (int rank = 0; rank < world; rank++) {
@@ -280,62 +307,50 @@ static joined run_ranks(const ref_problem *whole, int world, int interleave, lat
     own.cp_lens = lens;
     ref_share_make(&shares[rank], &own, &all);
     cpu_run(&shares[rank].desc, &shares[rank].args);
-    states[rank].out = shares[rank].out;
-    states[rank].lse = shares[rank].lse;
   }
-  desc.num_heads = whole->desc.num_heads;
-  desc.kv_lora_rank = whole->desc.kv_lora_rank;
-  desc.in_dtype = whole->desc.out_dtype;
-  desc.out_dtype = LATHE_DTYPE_F32;
-  desc.lse_base = whole->desc.lse_base;
-  result.out = ref_alloc(4 * (size_t)(all.num_tokens * desc.num_heads * desc.kv_lora_rank));
-  result.lse = (float *)ref_alloc(4 * (size_t)(all.num_tokens * desc.num_heads));
-  args.num_tokens = all.num_tokens;
-  args.num_states = world;
-  args.states = states;
-  args.out = result.out;
-  args.lse = result.lse;
-  cpu_ok(lathe_merge_plan_create(context, &desc, &plan), "lathe_merge_plan_create");
-  cpu_ok(lathe_merge_run(plan, &args, NULL), "lathe_merge_run");
-  lathe_merge_plan_destroy(plan);
-  lathe_context_destroy(context);
+  result = join(&whole->desc, shares, world, all.num_tokens);
   for (int rank = 0; rank < world; rank++)
     ref_share_free(&shares[rank]);
   return result;
 }
 
-// What the ranks give together is what the whole gives by the oracle; its lse has the sinks.
-static void expect_joined(const ref_options *options, int world, int interleave,
-                          lathe_cp_lens lens) {
-  ref_problem whole;
+// What the ranks give together is what the whole gives by the oracle; its lse has the sinks. Frees
+// what they gave.
+static void expect_whole(const ref_problem *whole, const joined *got, int world, int interleave) {
   ref_error error;
   char message[512];
-  joined got;
-  ref_problem_make(&whole, options);
   memset(&error, 0, sizeof error);
-  got = run_ranks(&whole, world, interleave, lens);
-  for (int32_t i = 0; i < whole.args.batch; i++) {
-    int32_t first, q_len, kv_len, heads = whole.desc.num_heads, l = whole.desc.kv_lora_rank;
+  for (int32_t i = 0; i < whole->args.batch; i++) {
+    int32_t first, q_len, kv_len, heads = whole->desc.num_heads, l = whole->desc.kv_lora_rank;
     double *want = (double *)ref_alloc(8 * (size_t)l), lse;
-    ref_request(&whole.desc, &whole.args, i, &first, &q_len, &kv_len);
+    ref_request(&whole->desc, &whole->args, i, &first, &q_len, &kv_len);
     for (int32_t t = 0; t < q_len; t++)
       for (int32_t h = 0; h < heads; h++) {
         const int64_t at = (int64_t)(first + t) * heads + h;
-        ref_attend(&whole.desc, &whole.args, i, t, h, want, &lse);
-        if (whole.desc.attention_sinks) {
-          double unit = whole.desc.lse_base == LATHE_LSE_BASE2 ? log(2.0) : 1;
-          lse = log(exp(lse * unit) + exp((double)whole.args.sinks[h])) / unit;
+        ref_attend(&whole->desc, &whole->args, i, t, h, want, &lse);
+        if (whole->desc.attention_sinks) {
+          double unit = whole->desc.lse_base == LATHE_LSE_BASE2 ? log(2.0) : 1;
+          lse = log(exp(lse * unit) + exp((double)whole->args.sinks[h])) / unit;
         }
         for (int32_t e = 0; e < l; e++)
-          ref_error_add(&error, first + t, h, e, (double)((float *)got.out)[at * l + e], want[e]);
-        ref_error_add_lse(&error, first + t, h, (double)got.lse[at], lse);
+          ref_error_add(&error, first + t, h, e, (double)((float *)got->out)[at * l + e], want[e]);
+        ref_error_add_lse(&error, first + t, h, (double)got->lse[at], lse);
       }
     free(want);
   }
   cr_assert(ref_error_ok(&error, message, sizeof message), "%d ranks of %d positions: %s", world,
             interleave, message);
-  free(got.out);
-  free(got.lse);
+  free(got->out);
+  free(got->lse);
+}
+
+static void expect_joined(const ref_options *options, int world, int interleave,
+                          lathe_cp_lens lens) {
+  ref_problem whole;
+  joined got;
+  ref_problem_make(&whole, options);
+  got = run_ranks(&whole, world, interleave, lens);
+  expect_whole(&whole, &got, world, interleave);
   ref_problem_free(&whole);
 }
 
@@ -383,6 +398,61 @@ Test(ranks, joined_are_the_whole) {
         options.desc.attention_sinks = 1;
         expect_joined(&options, world, interleaves[n], LATHE_CP_LENS_GLOBAL);
       }
+}
+
+// A rank's part of every list: each `world`-th entry, from `rank` on, and their number.
+static void deal_lists(const lathe_decode_args *whole, int topk, int world, int rank,
+                       int32_t *lists, int32_t *lens) {
+  for (int64_t token = 0; token < whole->num_tokens; token++) {
+    lens[token] = 0;
+    for (int k = rank; k < topk; k += world)
+      lists[token * topk + lens[token]++] =
+          whole->sparse_indices[token * whole->sparse_token_stride + k];
+    for (int k = lens[token]; k < topk; k++)
+      lists[token * topk + k] = INT32_MAX;
+  }
+}
+
+// Lists of each rank's rows, and sinks, which the first adds: together what one rank makes of all.
+Test(ranks, lists_joined_with_sinks) {
+  enum { TOPK = 11 };
+  for (int n = 0; n < 12; n++) {
+    const int world = 2 + n % 3;
+    ref_options options = cpu_options();
+    options.desc.max_q_len = 1 + n % 2;
+    options.desc.sparse_topk = TOPK;
+    options.desc.attention_sinks = 1;
+    options.desc.out_dtype = LATHE_DTYPE_F16;
+    options.desc.lse_base = n % 4 ? LATHE_LSE_NATURAL : LATHE_LSE_BASE2;
+    options.softmax_scale = 0.25f;
+    options.seed = (uint64_t)n;
+    ref_problem whole;
+    ref_problem_make(&whole, &options);
+    const int64_t tokens = whole.args.num_tokens;
+    ref_share shares[MOST_RANKS];
+    memset(shares, 0, sizeof shares);
+    for (int rank = 0; rank < world; rank++) {
+      ref_share *share = &shares[rank];
+      share->desc = whole.desc;
+      share->desc.cp_world = world;
+      share->desc.cp_rank = rank;
+      share->desc.cp_lens = LATHE_CP_LENS_LOCAL;
+      share->args = whole.args;
+      share->tables = (int32_t *)ref_alloc(4 * (size_t)(tokens * TOPK));
+      share->lens = (int32_t *)ref_alloc(4 * (size_t)tokens);
+      deal_lists(&whole.args, TOPK, world, rank, share->tables, share->lens);
+      share->args.sparse_indices = share->tables;
+      share->args.sparse_token_stride = 0;
+      share->args.sparse_lens = share->lens;
+      ref_share_outputs(share, tokens);
+      cpu_run(&share->desc, &share->args);
+    }
+    joined got = join(&whole.desc, shares, world, tokens);
+    expect_whole(&whole, &got, world, 0);
+    for (int rank = 0; rank < world; rank++)
+      ref_share_free(&shares[rank]);
+    ref_problem_free(&whole);
+  }
 }
 
 Test(ranks, joined_with_every_option) {

@@ -60,6 +60,8 @@ static const machine UNSCHEDULED = {0, 9, 0, 232448, NULL, "schedule_sm80"};
     "bf16 and e4m3, of which")                                                                     \
   X(SPARSE_MASK, "sparse_topk", 8, EVERY, (d->sparse_topk = 8, d->sliding_window = 4),             \
     "a sliding_window of 0")                                                                       \
+  X(SPARSE_MASK, "sparse_topk", 8, EVERY, (d->sparse_topk = 8, d->sliding_window = 5000),          \
+    "a sliding_window of 0")                                                                       \
   X(SPARSE_MASK, "sparse_topk", 8, EVERY, (d->sparse_topk = 8, d->mask = LATHE_MASK_TREE),         \
     "another mask and lists")                                                                      \
   X(SPARSE_MASK, "sparse_topk", 8, EVERY, (d->sparse_topk = 8, d->cp_world = 2),                   \
@@ -75,9 +77,19 @@ static const machine UNSCHEDULED = {0, 9, 0, 232448, NULL, "schedule_sm80"};
   X(SOFTCAP, "logit_softcap", -50, EVERY, d->logit_softcap = -50.0f, "1e-30 to 1e30")              \
   X(SPLIT_BATCH, "max_batch", 1025, H100, (d->split_len = 64, d->max_batch = 1025), "1024 requests") \
   X(SPLIT_PARTS, "split_len", 64, H100,                                                            \
+    (d->split_len = 64, d->max_batch = 512, d->max_seq_len = 4096, d->sparse_topk = 1 << 29),      \
+    "max_batch x max_q_len x ceil(sparse_topk / split_len) = 1024 x 8388608 parts of")             \
+  X(SPLIT_PARTS, "split_len", 64, H100,                                                            \
+    (d->split_len = 64, d->max_batch = 1024, d->max_seq_len = 1 << 28),                            \
+    "max_batch x ceil(max_seq_len / split_len) = 1024 x 4194304 parts of")                         \
+  X(SPLIT_PARTS, "split_len", 64, H100,                                                            \
     (d->split_len = 64, d->max_batch = 1024, d->max_seq_len = 1 << 28), "a greater split_len")     \
   X(COMPUTE_CAPABILITY, "", 75, TURING, (void)d, "needs 8.0 or later; use another device")         \
   X(REGISTERS, "kv_lora_rank", 2048, H100, d->kv_lora_rank = 2048, "accumulator registers")        \
+  X(REGISTERS, "kv_lora_rank", 2048, H100, d->kv_lora_rank = 2048,                                 \
+    "of a block; give a smaller kv_lora_rank")                                                     \
+  X(REGISTERS, "kv_lora_rank", 2048, H100, (d->kv_lora_rank = 2048, d->kv_dtype = LATHE_DTYPE_E4M3), \
+    "of a block; give a smaller kv_lora_rank")                                                     \
   X(SHARED_MEMORY, "qk_rope_head_dim", 8192, H100, d->qk_rope_head_dim = 8192, "of shared memory") \
   X(SHARED_MEMORY, "kv_lora_rank", 512, TINY, d->kv_lora_rank = 512, "of 15360 bytes of shared")   \
   X(NAMED_KERNEL, "", 0, NAMED, d->kv_lora_rank = 576, "unset LATHE_KERNEL")                       \

@@ -186,6 +186,25 @@ Test(schedule, refusals) {
   end_step(s);
 }
 
+// Each is a request, and the workspace has a row of the split table for those of the plan.
+Test(schedule, refuses_more_lists_than_the_plan_has_tokens) {
+  lathe_decode_desc desc = small_desc(2 * BLOCK);
+  lathe_decode_args args = small_args();
+  lathe_context *context = recording_context(9, 0);
+  lathe_decode_plan *plan;
+  desc.sparse_topk = 4 * BLOCK;
+  plan = recorded_plan(context, &desc);
+  args.num_tokens = desc.max_batch * desc.max_q_len + 1;
+  expect_refused(lathe_decode_schedule(plan, &args, NULL), LATHE_STATUS_INVALID_ARGUMENT,
+                 "in a plan with sparse_topk; give");
+  cr_expect_eq(recorded.num_launches, 0);
+  args.num_tokens--;
+  OK(lathe_decode_schedule(plan, &args, NULL));
+  cr_expect_eq(recorded.launches[0].params.splits, args.num_tokens);
+  lathe_decode_plan_destroy(plan);
+  lathe_context_destroy(context);
+}
+
 Test(schedule, early_launch_before_hopper) {
   lathe_decode_desc desc = small_desc(0);
   lathe_decode_args args = small_args();

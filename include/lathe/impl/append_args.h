@@ -4,16 +4,17 @@
 // they are checked. Requests and cache are decode's, and checked by its code.
 
 // A decode step over the same requests and cache, as far as the checks of those look at it. A row
-// of ROW656 is one of 656 one-byte elements; where there are no block tables they bound nothing.
+// of ROW656 has no roped part of its own; where there are no block tables they bound nothing.
 LATHEP_FN void lathep_append_as_decode(const lathe_append_desc *desc, const lathe_append_args *args,
                                        lathe_decode_desc *d, lathe_decode_args *a) {
   const int packed = desc->kv_format == LATHE_KV_FORMAT_ROW656;
   memset(d, 0, sizeof *d);
   memset(a, 0, sizeof *a);
   d->num_heads = desc->num_heads;
-  d->kv_lora_rank = packed ? LATHEP_ROW656_BYTES : desc->kv_lora_rank;
+  d->kv_lora_rank = desc->kv_lora_rank;
   d->qk_rope_head_dim = packed ? 0 : desc->qk_rope_head_dim;
   d->kv_dtype = desc->kv_dtype;
+  d->kv_format = desc->kv_format;
   d->page_size = desc->page_size;
   d->max_batch = desc->max_batch;
   d->max_q_len = desc->max_q_len;
@@ -183,8 +184,7 @@ LATHEP_FN lathe_status lathep_append_resolve_requests(const lathe_append_desc *d
   if (!status && args->latent_cache)
     status = lathep_check_tables(LATHEP_APPEND_ARGS, &d, &a);
   if (!status && args->latent_cache)
-    status = lathep_resolve_cache(LATHEP_APPEND_ARGS, &d,
-                                  cuda || desc->kv_format == LATHE_KV_FORMAT_ROW656, &a);
+    status = lathep_resolve_cache(LATHEP_APPEND_ARGS, &d, cuda, &a);
   args->q_len = a.q_len;
   args->num_tokens = a.num_tokens;
   args->block_table_stride = a.block_table_stride;
@@ -255,6 +255,22 @@ LATHEP_FN lathe_status lathep_append_check_scale(const char *field, int scaled, 
   return LATHE_STATUS_OK;
 }
 
+// What goes to scales_out, of these scales: in floats, as the kernel has it.
+LATHEP_FN lathe_status lathep_append_check_product(lathe_status failed,
+                                                   const lathe_append_args *args, float q,
+                                                   float kv) {
+  const float scale = args->softmax_scale * q;
+  const char *fault = lathep_scale_fault((double)scale);
+  if (!fault)
+    fault = lathep_scale_fault((double)scale * (double)kv);
+  if (fault)
+    return lathep_fail(failed,
+                       "lathe_append_args.softmax_scale x q_scale x kv_scale is %g x %g x %g, too "
+                       "%s for a float; give the scales of the stored values",
+                       (double)args->softmax_scale, (double)q, (double)kv, fault);
+  return LATHE_STATUS_OK;
+}
+
 LATHEP_FN lathe_status lathep_append_check_scales(const lathe_append_desc *desc,
                                                   lathe_append_args *args) {
   const int query = desc->q_out_dtype == LATHE_DTYPE_E4M3;
@@ -277,12 +293,8 @@ LATHEP_FN lathe_status lathep_append_check_scales(const lathe_append_desc *desc,
         "lathe_append_args.softmax_scale is %g with scales_out; give a finite value above 0, such "
         "as lathe_softmax_scale(qk_nope_head_dim, qk_rope_head_dim, 0)",
         (double)args->softmax_scale);
-  if (!isfinite(args->softmax_scale * args->q_scale * args->kv_scale * 2.0f))
-    return lathep_fail(LATHE_STATUS_INVALID_ARGUMENT,
-                       "lathe_append_args.softmax_scale x q_scale x kv_scale is %g x %g x %g, too "
-                       "large for a float; give the scales of the stored values",
-                       (double)args->softmax_scale, (double)args->q_scale, (double)args->kv_scale);
-  return LATHE_STATUS_OK;
+  return lathep_append_check_product(LATHE_STATUS_INVALID_ARGUMENT, args, args->q_scale,
+                                     args->kv_scale);
 }
 
 // A run reads its inputs while it writes its outputs; only q_pe may turn into q_pe_out in place.

@@ -99,6 +99,36 @@ LATHEP_FN lathe_status lathep_append_inspect_token(const lathe_append_desc *desc
       (long long)token, (long long)place.request, (long long)place.position, pages - 1);
 }
 
+// A scale on the device; null: there is none, and *scale is the host's.
+LATHEP_FN lathe_status lathep_append_inspect_scale(const lathe_context *context, const char *field,
+                                                   const float *from, float *scale,
+                                                   lathe_stream stream) {
+  lathe_status status;
+  if (!from)
+    return LATHE_STATUS_OK;
+  status = lathep_fetch_scale(context, LATHEP_APPEND_ARGS, field, from, scale, stream);
+  if (!status && !isfinite(1.0f / *scale))
+    return lathep_fail(LATHE_STATUS_CHECK_FAILED,
+                       "the float at lathe_append_args.%s is %g; write a value there whose "
+                       "reciprocal is finite before the run",
+                       field, (double)*scale);
+  return status;
+}
+
+LATHEP_FN lathe_status lathep_append_inspect_scales(const lathe_context *context,
+                                                    const lathe_append_args *args,
+                                                    lathe_stream stream) {
+  float q = args->q_scale, kv = args->kv_scale;
+  lathe_status status =
+      lathep_append_inspect_scale(context, "q_scale_device", args->q_scale_device, &q, stream);
+  if (!status)
+    status =
+        lathep_append_inspect_scale(context, "kv_scale_device", args->kv_scale_device, &kv, stream);
+  if (!status && args->scales_out)
+    status = lathep_append_check_product(LATHE_STATUS_CHECK_FAILED, args, q, kv);
+  return status;
+}
+
 // With resolved args, the plan's CUDA context current.
 LATHEP_FN lathe_status lathep_append_inspect(const lathe_append_plan *plan,
                                              const lathe_append_args *args, lathe_stream stream) {
@@ -124,6 +154,8 @@ LATHEP_FN lathe_status lathep_append_inspect(const lathe_append_plan *plan,
     status = lathep_validate_tokens(&d, &a, f.cu_q_lens);
   for (token = 0; token < args->num_tokens && !status; token++)
     status = lathep_append_inspect_token(desc, &host, token);
+  if (!status)
+    status = lathep_append_inspect_scales(plan->context, args, stream);
   lathep_free(&plan->context->allocator, f.memory);
   return status;
 }

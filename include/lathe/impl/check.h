@@ -26,7 +26,8 @@ LATHEP_FN void lathep_decode_desc_defaults(const lathe_decode_desc *desc,
   if (filled->cp_world == 1 && filled->cp_lens == LATHE_CP_LENS_LOCAL)
     filled->cp_lens = LATHE_CP_LENS_GLOBAL; // the same
   if (filled->mask == LATHE_MASK_CAUSAL && filled->cp_lens == LATHE_CP_LENS_GLOBAL &&
-      filled->max_seq_len > 0 && filled->sliding_window >= filled->max_seq_len)
+      !filled->sparse_topk && filled->max_seq_len > 0 &&
+      filled->sliding_window >= filled->max_seq_len)
     filled->sliding_window = 0; // hides nothing
 }
 
@@ -40,6 +41,23 @@ LATHEP_FN void lathep_desc_of_run(const lathe_decode_desc *desc, lathe_decode_de
   run->max_q_len = 1;
   run->max_seq_len = desc->sparse_topk;
   run->mask = LATHE_MASK_NONE;
+}
+
+// What of the caller's desc the sizes of a run's are, as in messages.
+LATHEP_FN const char *lathep_batch_word(const lathe_decode_desc *desc) {
+  return desc->sparse_topk ? "max_batch x max_q_len" : "max_batch";
+}
+
+LATHEP_FN const char *lathep_heads_word(const lathe_decode_desc *desc) {
+  return desc->sparse_topk ? "num_heads" : "num_heads x max_q_len";
+}
+
+LATHEP_FN const char *lathep_length_word(const lathe_decode_desc *desc) {
+  return desc->sparse_topk ? "sparse_topk" : "max_seq_len";
+}
+
+LATHEP_FN const char *lathep_rows_word(const lathe_decode_desc *desc) {
+  return lathep_shares_rows(desc) ? "the most rows of a rank" : lathep_length_word(desc);
 }
 
 LATHEP_FN lathe_status lathep_check_size(const char *of, const char *field, int32_t value,
@@ -337,11 +355,10 @@ LATHEP_FN lathe_status lathep_decode_desc_check(const lathe_decode_desc *desc,
   lathep_desc_of_run(desc, &run);
   if (desc->split_len && run.max_batch > LATHEP_MAX_SPLITS)
     return lathep_refuse(LATHE_REASON_SPLIT_BATCH, "max_batch", desc->max_batch,
-                         "lathe_decode_desc.max_batch%s is %d with a split_len of %d; give %d %s "
-                         "at most, or a split_len of 0",
-                         desc->sparse_topk ? " x max_q_len" : "", (int)run.max_batch,
-                         (int)desc->split_len, (int)LATHEP_MAX_SPLITS,
-                         desc->sparse_topk ? "tokens" : "requests");
+                         "lathe_decode_desc.%s is %d with a split_len of %d; give %d %s at most, "
+                         "or a split_len of 0",
+                         lathep_batch_word(desc), (int)run.max_batch, (int)desc->split_len,
+                         (int)LATHEP_MAX_SPLITS, desc->sparse_topk ? "tokens" : "requests");
   status = lathep_check_dim(of, "kv_lora_rank", desc->kv_lora_rank);
   return status ? status : lathep_check_dim(of, "qk_rope_head_dim", desc->qk_rope_head_dim);
 }

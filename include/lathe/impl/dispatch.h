@@ -117,9 +117,11 @@ LATHEP_FN lathe_status lathep_choose_portable(const lathep_question *question, l
   refusal->value = registers || l >= r ? l : r;
   lathep_print(refusal->text, sizeof refusal->text,
                "the smallest tile of kv_lora_rank %d + qk_rope_head_dim %d with a %s cache %s of a "
-               "block; give smaller dims%s",
+               "block; give %s",
                (int)l, (int)r, lathe_dtype_string(desc->kv_dtype), limit,
-               desc->kv_dtype == LATHE_DTYPE_E4M3 ? "" : " or an e4m3 cache");
+               registers                            ? "a smaller kv_lora_rank"
+               : desc->kv_dtype == LATHE_DTYPE_E4M3 ? "smaller dims"
+                                                    : "smaller dims or an e4m3 cache");
   return status;
 }
 
@@ -189,11 +191,10 @@ LATHEP_FN lathe_status lathep_choice_slots(const lathe_decode_desc *desc, lathep
   if (desc->split_len && (slots > INT32_MAX || slots * slot_rows > INT32_MAX))
     return lathep_refuse(
         LATHE_REASON_SPLIT_PARTS, "split_len", desc->split_len,
-        "lathe_decode_desc.split_len is %d: the partial results of max_batch x ceil(%s / "
-        "split_len) = %d x %d parts of %lld rows are more than a workspace can hold; give a "
-        "greater split_len",
-        (int)desc->split_len, lathep_rows_word(desc), (int)desc->max_batch, choice->split_parts,
-        (long long)slot_rows);
+        "lathe_decode_desc.split_len is %d: the partial results of %s x ceil(%s / split_len) = "
+        "%d x %d parts of %lld rows are more than a workspace can hold; give a greater split_len",
+        (int)desc->split_len, lathep_batch_word(desc), lathep_rows_word(desc), (int)desc->max_batch,
+        choice->split_parts, (long long)slot_rows);
   choice->slots = (int)slots;
   return LATHE_STATUS_OK;
 }
@@ -252,11 +253,11 @@ LATHEP_FN int lathep_policy_passed(const lathep_question *question, const lathep
     lathep_print(why, why_size, "the device has compute capability %d.%d, and it is taken on %d.%d",
                  device->major, device->minor, policy->taken_from / 10, policy->taken_from % 10);
   else if (policy->max_rows != LATHEP_EVERY && rows > policy->max_rows)
-    lathep_print(why, why_size, "num_heads x max_q_len is %lld, and it is taken for up to %d",
-                 (long long)rows, policy->max_rows);
+    lathep_print(why, why_size, "%s is %lld, and it is taken for up to %d",
+                 lathep_heads_word(question->desc), (long long)rows, policy->max_rows);
   else if (policy->max_tokens != LATHEP_EVERY && tokens > policy->max_tokens)
-    lathep_print(why, why_size,
-                 "max_batch x max_seq_len is %lld, and for that many rows it is taken for up to %d",
+    lathep_print(why, why_size, "%s x %s is %lld, and for that many rows it is taken for up to %d",
+                 lathep_batch_word(question->desc), lathep_length_word(question->desc),
                  (long long)tokens, policy->max_tokens);
   else
     return 0;

@@ -29,7 +29,8 @@
     "kernels that no plan on a GPU gets: the attention kernels of a policy, or a family; a plan "  \
     "gets the next best that computes it, and is refused if there is none")                        \
   X(LATHE_CHECK, "0 or 1", "0",                                                                    \
-    "1: every run first checks lengths and block tables on the device, and waits for that")
+    "1: every run and every schedule first checks what steers it on the device (lengths, block "   \
+    "tables, lists, positions, slots, scales), and waits for that")
 
 typedef struct lathep_env {
   lathe_backend backend;

@@ -31,11 +31,6 @@ LATHEP_FN int64_t lathep_most_rows(const lathe_decode_desc *desc) {
   return lathep_rank_rows(desc, 0, desc->max_seq_len);
 }
 
-// It, as in messages.
-LATHEP_FN const char *lathep_rows_word(const lathe_decode_desc *desc) {
-  return lathep_shares_rows(desc) ? "the most rows of a rank" : "max_seq_len";
-}
-
 // The position of a row.
 LATHEP_FN int64_t lathep_position_of(const lathe_decode_desc *desc, int64_t row) {
   const int64_t each = desc->cp_interleave;

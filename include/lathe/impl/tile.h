@@ -20,7 +20,7 @@ LATHEP_FN int64_t lathep_row_stride(int64_t bytes) {
 
 // Bytes of a cache row.
 LATHEP_FN int64_t lathep_kv_row(const lathep_variant *v) {
-  return v->format == LATHE_KV_FORMAT_ROW656 ? LATHEP_ROW656_BYTES
+  return v->format == LATHE_KV_FORMAT_ROW656 ? (int64_t)LATHEP_ROW656_BYTES
                                              : ((int64_t)v->l + v->r) * lathep_dtype_size(v->kv);
 }
 

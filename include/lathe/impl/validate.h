@@ -240,6 +240,7 @@ LATHEP_FN lathe_status lathep_fetch_tables(const lathe_decode_plan *plan,
                                            const int32_t *cu, int32_t **tables,
                                            lathe_stream stream) {
   const int32_t page_size = plan->desc.sparse_topk ? 1 : plan->desc.page_size; // rows of an entry
+  const char *field = plan->desc.sparse_topk ? "sparse_indices" : "block_tables";
   lathe_status status = LATHE_STATUS_OK;
   int64_t total = 0, done = 0;
   int32_t i;
@@ -249,19 +250,18 @@ LATHEP_FN lathe_status lathep_fetch_tables(const lathe_decode_plan *plan,
       (int32_t *)lathep_alloc(&plan->context->allocator, (size_t)(total + 1) * sizeof(int32_t));
   if (!*tables)
     return lathep_fail(LATHE_STATUS_OUT_OF_MEMORY,
-                       "lathe_allocator.alloc returned null for %lld block table entries; validate "
-                       "fewer requests at once",
-                       (long long)total);
+                       "lathe_allocator.alloc returned null for %lld entries of %s; validate fewer "
+                       "requests at once",
+                       (long long)total, field);
   for (i = 0; i < args->batch && !status; i++) {
     int64_t first = lathep_first_row(&plan->desc, args, lens, cu, i) / page_size;
     int64_t count = lathep_ceil_div(lathep_rows_before(&plan->desc, lens[i]), page_size) - first;
-    status = lathep_fetch(plan->context, LATHEP_DECODE_ARGS, "block_tables",
+    status = lathep_fetch(plan->context, LATHEP_DECODE_ARGS, field,
                           args->block_tables + i * args->block_table_stride + first, count,
                           *tables + done, stream);
     done += count;
   }
-  return status ? status
-                : lathep_fetched(plan->context, LATHEP_DECODE_ARGS, "block_tables", stream);
+  return status ? status : lathep_fetched(plan->context, LATHEP_DECODE_ARGS, field, stream);
 }
 
 LATHEP_FN lathe_status lathep_fail_captured(const char *call, lathe_stream stream) {
@@ -277,6 +277,7 @@ LATHEP_FN lathe_status lathep_fetch_lengths(const lathe_decode_plan *plan,
                                             int32_t **cu, lathe_stream stream) {
   const lathe_context *context = plan->context;
   const int64_t batch = args->batch;
+  const char *field = plan->desc.sparse_topk ? "sparse_lens" : "seq_lens";
   lathe_status status = LATHE_STATUS_OK;
   int32_t i;
   *lens = (int32_t *)lathep_alloc(&context->allocator, (size_t)(2 * batch + 1) * sizeof(int32_t));
@@ -290,14 +291,12 @@ LATHEP_FN lathe_status lathep_fetch_lengths(const lathe_decode_plan *plan,
   for (i = 0; i < args->batch; i++)
     (*lens)[i] = plan->desc.max_seq_len; // of lists whose lengths are not given
   if (args->seq_lens)
-    status = lathep_fetch(context, LATHEP_DECODE_ARGS,
-                          plan->desc.sparse_topk ? "sparse_lens" : "seq_lens", args->seq_lens,
-                          batch, *lens, stream);
+    status = lathep_fetch(context, LATHEP_DECODE_ARGS, field, args->seq_lens, batch, *lens, stream);
   if (!status && args->cu_q_lens)
     status = lathep_fetch(context, LATHEP_DECODE_ARGS, "cu_q_lens", args->cu_q_lens, batch + 1, *cu,
                           stream);
   if (!status)
-    status = lathep_fetched(context, LATHEP_DECODE_ARGS, "seq_lens", stream);
+    status = lathep_fetched(context, LATHEP_DECODE_ARGS, field, stream);
   if (!status)
     status = lathep_validate_lengths(&plan->desc, args, *lens);
   if (!status && args->cu_q_lens)
@@ -305,23 +304,37 @@ LATHEP_FN lathe_status lathep_fetch_lengths(const lathe_decode_plan *plan,
   return status;
 }
 
-// That the softmax scale on the device is one.
+// A scale on the device, checked.
+LATHEP_FN lathe_status lathep_fetch_scale(const lathe_context *context, const char *of,
+                                          const char *field, const float *from, float *scale,
+                                          lathe_stream stream) {
+  lathe_status status = lathep_fetch(context, of, field, (const int32_t *)(const void *)from, 1,
+                                     (int32_t *)(void *)scale, stream);
+  if (!status)
+    status = lathep_fetched(context, of, field, stream);
+  if (!status && !(*scale > 0.0f && isfinite(*scale)))
+    return lathep_fail(LATHE_STATUS_CHECK_FAILED,
+                       "the float at %s.%s is %g; write a finite value above 0 there before the "
+                       "run",
+                       of, field, (double)*scale);
+  return status;
+}
+
 LATHEP_FN lathe_status lathep_validate_scale(const lathe_context *context,
                                              const lathe_decode_args *args, lathe_stream stream) {
+  const char *fault;
   float scale = 0;
-  int32_t bits = 0;
-  lathe_status status =
-      lathep_fetch(context, LATHEP_DECODE_ARGS, "softmax_scale_at",
-                   (const int32_t *)(const void *)args->softmax_scale_at, 1, &bits, stream);
-  if (!status)
-    status = lathep_fetched(context, LATHEP_DECODE_ARGS, "softmax_scale_at", stream);
-  memcpy(&scale, &bits, sizeof scale);
-  if (!status && !(scale > 0.0f && isfinite(scale)))
+  lathe_status status = lathep_fetch_scale(context, LATHEP_DECODE_ARGS, "softmax_scale_at",
+                                           args->softmax_scale_at, &scale, stream);
+  if (status)
+    return status;
+  fault = lathep_scale_fault((double)scale * (double)args->kv_scale * (double)args->q_scale);
+  if (fault)
     return lathep_fail(LATHE_STATUS_CHECK_FAILED,
-                       "the float at lathe_decode_args.softmax_scale_at is %g; write a finite "
-                       "value above 0 there before the run",
-                       (double)scale);
-  return status;
+                       "the float at lathe_decode_args.softmax_scale_at x kv_scale x q_scale is %g "
+                       "x %g x %g, too %s for a float; write the scale of the stored values there",
+                       (double)scale, (double)args->kv_scale, (double)args->q_scale, fault);
+  return LATHE_STATUS_OK;
 }
 
 // With resolved args, the plan's CUDA context current.
