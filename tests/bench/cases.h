@@ -12,6 +12,7 @@ typedef struct bench_case {
   bench_row row;
   int page, l, r;
   int window;    // rows of a sliding window; 0: none
+  int topk;      // rows of a token's list, of 656 bytes each; 0: all of a plain cache
   int relative;  // index of the case whose time this one's is compared with; -1: none
   char name[96]; // b128_s1_h128_k4096, then what is not the default: _w4096 _causal _p16 _l256r32
   char skipped[192]; // why it is not run; "": it is
@@ -56,7 +57,7 @@ static inline int64_t bench_case_rows(const bench_case *c) { // of query and out
 }
 
 static inline size_t bench_page_bytes(const bench_case *c, lathe_dtype kv) {
-  return (size_t)c->page * (size_t)(c->l + c->r) * ref_dtype_size(kv);
+  return (size_t)c->page * (c->topk ? 656 : (size_t)(c->l + c->r) * ref_dtype_size(kv));
 }
 
 static inline size_t bench_cache_bytes(const bench_case *c, lathe_dtype kv) { // of one copy
@@ -69,6 +70,9 @@ static inline size_t bench_cache_bytes(const bench_case *c, lathe_dtype kv) { //
 static inline double bench_case_bytes(const bench_case *c, lathe_dtype kv) {
   int64_t kv_rows, pages;
   bench_case_total(c, &kv_rows, &pages);
+  if (c->topk)
+    return 656.0 * c->row.batch * c->row.q_len * c->topk +
+           (double)bench_case_rows(c) * (2 * c->l + c->r) * 2;
   return (double)kv_rows * (c->l + c->r) * (double)ref_dtype_size(kv) +
          (double)bench_case_rows(c) * (2 * c->l + c->r) * 2;
 }
@@ -77,12 +81,14 @@ static inline double bench_case_bytes(const bench_case *c, lathe_dtype kv) {
 static inline double bench_case_flops(const bench_case *c) {
   int64_t kv_rows, pages;
   bench_case_total(c, &kv_rows, &pages);
+  if (c->topk)
+    kv_rows = (int64_t)c->row.batch * c->topk;
   return 2.0 * (double)kv_rows * c->row.q_len * c->row.heads * (2 * c->l + c->r);
 }
 
 static inline void bench_case_name(bench_case *c) {
   const bench_row *r = &c->row;
-  char lens[32], window[16] = "", page[16] = "", dims[32] = "";
+  char lens[32], window[16] = "", page[16] = "", dims[32] = "", topk[16] = "";
   if (r->kv_min == r->kv_max)
     snprintf(lens, sizeof lens, "%d", r->kv_max);
   else
@@ -91,16 +97,22 @@ static inline void bench_case_name(bench_case *c) {
     snprintf(window, sizeof window, "_w%d", c->window);
   if (c->page != 64)
     snprintf(page, sizeof page, "_p%d", c->page);
+  if (c->topk)
+    snprintf(topk, sizeof topk, "_topk%d", c->topk);
   if (c->l != 512 || c->r != 64)
     snprintf(dims, sizeof dims, "_l%dr%d", c->l, c->r);
-  snprintf(c->name, sizeof c->name, "b%d_s%d_h%d_k%s%s%s%s%s", r->batch, r->q_len, r->heads, lens,
-           window, r->causal ? "_causal" : "", page, dims);
+  snprintf(c->name, sizeof c->name, "b%d_s%d_h%d_k%s%s%s%s%s%s", r->batch, r->q_len, r->heads, lens,
+           window, r->causal ? "_causal" : "", page, dims, topk);
 }
 
 // What the peers took for it, if they were measured on such a row: bf16, 512 + 64, pages of 64.
 static inline const bench_reference *bench_case_reference(const bench_case *c, lathe_dtype kv,
                                                           const char *peers) {
-  int same = c->l == 512 && c->r == 64 && c->page == 64 && !c->window && kv == LATHE_DTYPE_BF16;
+  const int same =
+      c->l == 512 && c->r == 64 && c->page == 64 && !c->window && kv == LATHE_DTYPE_BF16;
+  if (c->topk)
+    return bench_reference_in(bench_topk_table, BENCH_TOPK_ROWS, c->page == 64 ? peers : NULL,
+                              &c->row);
   return bench_reference_of(same ? peers : NULL, &c->row);
 }
 
@@ -118,6 +130,7 @@ static inline int bench_cases_add_window(bench_cases *cases, const bench_options
   c.r = o->r;
   c.window = window;
   c.relative = relative;
+  c.topk = o->mode == BENCH_MODE_TOPK ? BENCH_TOPK : 0;
   bench_case_name(&c);
   if (o->filter && !strstr(c.name, o->filter))
     return -1;
@@ -209,6 +222,8 @@ static inline void bench_cases_make(bench_cases *cases, const bench_options *o) 
     bench_cases_grid(cases, o);
   for (i = 0; o->mode == BENCH_MODE_TABLE && i < BENCH_TABLE_ROWS; i++)
     bench_cases_add(cases, o, bench_table[i].row, o->page, -1);
+  for (i = 0; o->mode == BENCH_MODE_TOPK && !count && i < BENCH_TOPK_ROWS; i++)
+    bench_cases_add(cases, o, bench_topk_table[i].row, o->page, -1);
   for (i = 0; i < count; i++)
     if (o->mode == BENCH_MODE_HEADS)
       bench_cases_heads(cases, o, rows[i]);

@@ -47,6 +47,8 @@ static inline void bench_check_row(const bench_step *s, bench_checked *row) {
   args.block_tables = table;
   args.block_table_stride = 0;
   args.seq_lens = &row->length;
+  if (s->c->topk)
+    args.sparse_indices = s->listed + row->token * s->c->topk;
   args.out = row->out;
   args.lse = &row->lse;
   args.workspace = NULL;

@@ -12,7 +12,8 @@
 #include <stdlib.h>
 
 static const char bench_usage[] =
-    "usage: bench [--rows B,S,H,K[,...] | --grid | --heads | --pages | --windows] [OPTION...]\n"
+    "usage: bench [--rows B,S,H,K[,...] | --grid | --heads | --pages | --windows | --topk] "
+    "[OPTION...]\n"
     "which rows (B requests of S new tokens, H heads, K cache rows); default: the table of rows.h\n"
     "  --rows LIST     these rows. K: 4096, or 32k, or 1000-16000 (uneven lengths); 4096c: causal\n"
     "  --grid          B 1 to 128, K 1k to 128k, H 8 to 128, S 1 to 4, timed as with --quick\n"
@@ -22,6 +23,7 @@ static const char bench_usage[] =
     "  --windows       a sliding window of K rows over 131072, as a fraction of the speed over K; "
     "with\n"
     "                  --rows of those rows\n"
+    "  --topk          lists of 2048 rows of 656 bytes, bf16 queries\n"
     "  --filter TEXT   of the rows, those with TEXT in their name\n"
     "  --max-kv GB     no row with more cache than this; default: 5 with --grid, else none\n"
     "  --list          print the rows and end; needs no GPU\n"
@@ -45,7 +47,8 @@ typedef enum bench_mode {
   BENCH_MODE_GRID,
   BENCH_MODE_HEADS,
   BENCH_MODE_PAGES,
-  BENCH_MODE_WINDOWS
+  BENCH_MODE_WINDOWS,
+  BENCH_MODE_TOPK
 } bench_mode;
 
 enum { BENCH_MOST_GIVEN = 64 }; // rows of --rows
@@ -173,6 +176,8 @@ static inline int bench_parse(bench_options *o, int argc, char **argv) {
       bad = bench_parse_mode(o, BENCH_MODE_PAGES);
     else if (strcmp(argv[i], "--windows") == 0)
       bad = bench_parse_mode(o, BENCH_MODE_WINDOWS);
+    else if (strcmp(argv[i], "--topk") == 0)
+      bad = bench_parse_mode(o, BENCH_MODE_TOPK);
     else if (strcmp(argv[i], "--quick") == 0)
       o->quick = 1;
     else if (strcmp(argv[i], "--sustained") == 0)
@@ -199,6 +204,13 @@ static inline int bench_parse(bench_options *o, int argc, char **argv) {
     fprintf(stderr, "bench: --pages and --page each say which pages; give one\n");
     bad = 1;
   }
+  if (!bad && o->mode == BENCH_MODE_TOPK &&
+      (o->l != 512 || o->r != 64 || o->q != LATHE_DTYPE_BF16 || o->kv != LATHE_DTYPE_BF16)) {
+    fprintf(stderr, "bench: --topk has rows of 656 bytes; leave --dims and --dtype out\n");
+    bad = 1;
+  }
+  if (o->mode == BENCH_MODE_TOPK)
+    o->kv = LATHE_DTYPE_E4M3;
   if (o->mode == BENCH_MODE_TABLE && o->num_given)
     o->mode = BENCH_MODE_ROWS;
   if (o->mode == BENCH_MODE_GRID) {

@@ -58,6 +58,19 @@ static const bench_table_row bench_table[] = {
 
 enum { BENCH_TABLE_ROWS = sizeof bench_table / sizeof bench_table[0] };
 
+// Lists of BENCH_TOPK rows of 656 bytes, drawn at random from a request's: what FlashMLA's sparse
+// decode took, measured likewise, on the H100.
+enum { BENCH_TOPK = 2048 };
+static const bench_table_row bench_topk_table[] = {
+    // clang-format off
+  {{128, 1,  64,  32768,  32768, 0}, {119.0,      0,     0,     0,   0}, {    0,     0, 0,     0,   0}},
+  {{128, 1, 128,  32768,  32768, 0}, {185.0,      0,     0,     0,   0}, {    0,     0, 0,     0,   0}},
+  {{128, 2,  64,  32768,  32768, 0}, {232.0,      0,     0,     0,   0}, {    0,     0, 0,     0,   0}},
+  {{128, 2, 128,  32768,  32768, 0}, {364.0,      0,     0,     0,   0}, {    0,     0, 0,     0,   0}},
+    // clang-format on
+};
+enum { BENCH_TOPK_ROWS = sizeof bench_topk_table / sizeof bench_topk_table[0] };
+
 // The column of bench_table for a device: "H100", "H200", or null. Other chips of these names
 // (PCIe, NVL) have other clocks and memory.
 static inline const char *bench_peers_of(const char *device) {
@@ -67,13 +80,17 @@ static inline const char *bench_peers_of(const char *device) {
 }
 
 // What the peers took for a row on the device of that column; all zero if it was not measured.
-static inline const bench_reference *bench_reference_of(const char *peers, const bench_row *row) {
+static inline const bench_reference *bench_reference_in(const bench_table_row *table, int count,
+                                                        const char *peers, const bench_row *row) {
   static const bench_reference none;
   int i;
-  for (i = 0; peers && i < BENCH_TABLE_ROWS; i++)
-    if (memcmp(&bench_table[i].row, row, sizeof *row) == 0)
-      return strcmp(peers, "H200") == 0 ? &bench_table[i].h200 : &bench_table[i].h100;
+  for (i = 0; peers && i < count; i++)
+    if (memcmp(&table[i].row, row, sizeof *row) == 0)
+      return strcmp(peers, "H200") == 0 ? &table[i].h200 : &table[i].h100;
   return &none;
+}
+static inline const bench_reference *bench_reference_of(const char *peers, const bench_row *row) {
+  return bench_reference_in(bench_table, BENCH_TABLE_ROWS, peers, row);
 }
 
 #endif

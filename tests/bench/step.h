@@ -12,6 +12,7 @@ typedef struct bench_step {
   lathe_decode_plan *plan;
   lathe_decode_args args;
   int32_t *lens, *table; // the host's
+  int32_t *listed;       // with lists: [tokens, topk], positions in the token's request
   int64_t stride, pages; // entries of a table row; pages of one copy
   int copies;            // of the cache
   size_t copy_bytes;
@@ -49,6 +50,8 @@ static inline lathe_decode_desc bench_step_desc(const bench_case *c, const bench
   desc.max_q_len = c->row.q_len;
   desc.max_seq_len = c->row.kv_max;
   desc.sliding_window = c->window;
+  desc.kv_format = c->topk ? LATHE_KV_FORMAT_ROW656 : LATHE_KV_FORMAT_PLAIN;
+  desc.sparse_topk = c->topk;
   desc.mask = c->row.causal ? LATHE_MASK_CAUSAL : LATHE_MASK_NONE;
   return desc;
 }
@@ -105,6 +108,24 @@ static inline void bench_step_tables(bench_step *s) {
   gpu_buffer_upload(&s->m->table, s->table, sizeof *s->table * entries);
 }
 
+// Lists of positions at random, and on the device the rows of the cache that these are.
+static inline void bench_step_lists(bench_step *s) {
+  const bench_case *c = s->c;
+  const size_t entries = (size_t)c->row.batch * (size_t)c->row.q_len * (size_t)c->topk;
+  int32_t *rows = (int32_t *)ref_alloc(sizeof *rows * (entries + 1));
+  ref_random random = {11};
+  size_t i;
+  s->listed = (int32_t *)ref_alloc(sizeof *s->listed * (entries + 1));
+  for (i = 0; i < entries; i++) {
+    const int64_t request = (int64_t)(i / ((size_t)c->row.q_len * (size_t)c->topk));
+    const int32_t at = (int32_t)ref_below(&random, s->lens[request]);
+    s->listed[i] = at;
+    rows[i] = s->table[request * s->stride + at / c->page] * c->page + at % c->page;
+  }
+  gpu_buffer_upload(&s->m->lists, rows, sizeof *rows * entries);
+  free(rows);
+}
+
 // 0, or -1 with the reason in `to`. Outputs and workspace are poisoned.
 static inline int bench_step_begin(bench_step *s, bench_machine *m, bench_result *to) {
   const bench_case *c = to->c;
@@ -116,6 +137,8 @@ static inline int bench_step_begin(bench_step *s, bench_machine *m, bench_result
   if (bench_step_plan(s, to))
     return -1;
   bench_step_tables(s);
+  if (c->topk)
+    bench_step_lists(s);
   gpu_buffer_reserve(&m->out, rows * (size_t)c->l * 2);
   gpu_buffer_reserve(&m->lse, rows * 4);
   gpu_buffer_reserve(&m->workspace, lathe_decode_workspace_size(s->plan));
@@ -136,7 +159,8 @@ static inline int bench_step_begin(bench_step *s, bench_machine *m, bench_result
   s->args.block_table_stride = s->stride;
   s->args.seq_lens = (const int32_t *)gpu_address(m->lens.at);
   s->args.softmax_scale = lathe_softmax_scale(128, 64, 1.0f);
-  s->args.kv_scale = m->options->kv == LATHE_DTYPE_E4M3 ? 0.5f : 0.0f;
+  s->args.kv_scale = m->options->kv == LATHE_DTYPE_E4M3 && !c->topk ? 0.5f : 0.0f;
+  s->args.sparse_indices = c->topk ? (const int32_t *)gpu_address(m->lists.at) : NULL;
   s->args.out = gpu_address(m->out.at);
   s->args.lse = (float *)gpu_address(m->lse.at);
   s->args.workspace = gpu_address(m->workspace.at);
@@ -148,6 +172,7 @@ static inline void bench_step_end(bench_step *s) {
   lathe_decode_plan_destroy(s->plan);
   free(s->lens);
   free(s->table);
+  free(s->listed);
 }
 
 #endif
