@@ -191,6 +191,7 @@ static inline void bench_cases_pages(bench_cases *cases, const bench_options *o,
 static inline void bench_cases_windows(bench_cases *cases, const bench_options *o, bench_row row) {
   int window = row.kv_max, whole = bench_cases_add(cases, o, row, o->page, -1);
   row.kv_min = row.kv_max = 131072;
+  row.causal = 1; // a window ends at the token's own position
   bench_cases_add_window(cases, o, row, o->page, window, whole);
 }
 

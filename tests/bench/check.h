@@ -39,7 +39,7 @@ static inline void bench_check_row(const bench_step *s, bench_checked *row) {
     table[i] = i - row->hidden_pages; // none where that is negative, and none is looked up
   desc.num_heads = desc.max_batch = desc.max_q_len = 1;
   desc.max_seq_len = row->length;
-  desc.mask = LATHE_MASK_NONE;
+  desc.mask = s->c->window ? LATHE_MASK_CAUSAL : LATHE_MASK_NONE;
   args.batch = 1;
   args.q = row->q;
   args.kv_cache = row->cache;

@@ -70,6 +70,8 @@ def label(row):
     text = f'{row["batch"]}, {row["q_len"]}, {row["num_heads"]}, {kv}'
     if row.get('sliding_window'):
         text += f' window {row["sliding_window"]}'
+    if row.get('sparse_topk'):
+        text += f' top-k {row["sparse_topk"]}'
     if row['causal']:
         text += ' causal'
     if row.get('page_size', 64) != 64:

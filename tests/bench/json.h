@@ -119,7 +119,7 @@ static inline void bench_json_row(FILE *file, const bench_result *results, const
           r->c->name, row->batch, row->q_len, row->heads);
   fprintf(file, ", \"kv_min\": %d, \"kv_max\": %d, \"causal\": %s", row->kv_min, row->kv_max,
           row->causal ? "true" : "false");
-  fprintf(file, ", \"sliding_window\": %d", r->c->window);
+  fprintf(file, ", \"sliding_window\": %d, \"sparse_topk\": %d", r->c->window, r->c->topk);
   fprintf(file, ", \"page_size\": %d, \"kv_lora_rank\": %d, \"qk_rope_head_dim\": %d", r->c->page,
           r->c->l, r->c->r);
   fprintf(file, ",\n     \"correct\": %s", correct[r->outcome]);

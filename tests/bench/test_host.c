@@ -150,12 +150,29 @@ Test(cases, windows) {
   const bench_case *whole = &cases.at[0], *window = &cases.at[1];
   int64_t kv_rows, pages;
   cr_assert(cases.count == 2 && !whole->window && window->window == 4096 && window->relative == 0);
-  cr_assert_str_eq(window->name, "b4_s2_h16_k131072_w4096");
+  cr_assert_str_eq(window->name, "b4_s2_h16_k131072_w4096_causal");
   bench_case_total(window, &kv_rows, &pages);
   cr_assert(kv_rows == 4 * 4097 && pages == 4 * 65);
   cr_assert(bench_case_hidden_pages(window, 131072) == 2048 - 65);
   cr_assert(bench_case_hidden_pages(window, 4000) == 0 &&
             bench_case_hidden_pages(whole, 9999) == 0);
+  free(cases.at);
+}
+
+Test(cases, lists) {
+  bench_cases cases = cases_of("--topk");
+  const bench_case *first = &cases.at[0];
+  cr_assert(cases.count == BENCH_TOPK_ROWS && first->topk == 2048);
+  cr_assert_str_eq(first->name, "b128_s1_h64_k32768_topk2048");
+  cr_assert(bench_page_bytes(first, LATHE_DTYPE_E4M3) == 64 * 656);
+  cr_assert(bench_case_bytes(first, LATHE_DTYPE_E4M3) ==
+            128.0 * (2048 * 656 + 64 * (512 + 512 + 64) * 2));
+  cr_assert(bench_case_flops(first) == 2.0 * 128 * 2048 * 64 * (512 + 512 + 64));
+  cr_assert(bench_case_reference(first, LATHE_DTYPE_E4M3, "H100")->flashmla == 119.0);
+  cr_assert(bench_case_reference(first, LATHE_DTYPE_E4M3, NULL)->flashmla == 0);
+  free(cases.at);
+  cases = cases_of("--topk --rows 2,1,16,5000");
+  cr_assert(cases.count == 1 && cases.at[0].topk == 2048);
   free(cases.at);
 }
 

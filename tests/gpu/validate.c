@@ -46,6 +46,7 @@ static void checked_end(checked *c) {
 
 static void store(gpu_pointer at, long long index, int32_t value) {
   gpu_must(gpu.upload(at + (gpu_pointer)index * 4, &value, sizeof value));
+  gpu_must(gpu.synchronize()); // an upload of so little may still be under way, and streams not wait for it
 }
 
 // Puts `value` at `index` of a device array, expects a refusal that holds both words, puts `old`
