@@ -137,6 +137,8 @@ HOST = [
     Mutant("list_of_another_token", "lists are taken to be packed", IMPL + "args_options.h",
            "args->block_table_stride = args->sparse_token_stride;", "args->block_table_stride = desc->sparse_topk;",
            ["cpu hand"]),
+    Mutant("window_is_all_rows", "a window's plan is taken for one that reads all rows", IMPL + "dispatch.h",
+           "const int windowed = lathep_window_ends_reads(question->desc);", "const int windowed = 0;", ["hopper"]),
     Mutant("lists_on_hopper", "lists go to a kernel that does not read them", IMPL + "tile.h",
            "  if (desc->sparse_topk)\n", "  if (desc->sparse_topk < 0)\n", ["hopper"]),
     Mutant("e4m3_output_on_hopper", "an e4m3 output goes to a kernel that has none", IMPL + "tile.h",
@@ -273,6 +275,8 @@ KERNEL = [
     Mutant("k_window_unmasked", "blocks that only some rows see are seen by all", "templates/decode_sm80.cuh.j2",
            "(WINDOW && block * TOKENS < (SCARCE ? rest.passed : passed))",
            "(WINDOW && block * TOKENS < part.first_seen)", ["options"]),
+    Mutant("wide_window_base_unsaid", "a block in which a warp sees nothing says no base", PARTS + "wide_softmax.cuh.j2",
+           "(WINDOW && !follows) || ", "", ["options"]),
     Mutant("k_window_work_of_all_rows", "blocks before the window are work", PARTS + "lengths.cuh.j2",
            "return WINDOW ? kv_blocks(length) - blocks_before(", "return WINDOW ? kv_blocks(length) - 0 * blocks_before(",
            ["options"]),
@@ -686,9 +690,12 @@ def build_kernels(mutants, folder):
     programs = sorted({name for mutant in mutants for name in mutant.tests})
     build_one(None, programs, folder / "none", python)
     shutil.copy2(Path(__file__), folder / "mutate.py")
-    for mutant in mutants:
-        build_one(mutant, sorted(set(mutant.tests)), folder / mutant.name, python)
-        print(f"# built {mutant.name}", flush=True)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        built = [pool.submit(build_one, mutant, sorted(set(mutant.tests)), folder / mutant.name, python)
+                 for mutant in mutants]
+        for mutant, one in zip(mutants, built):
+            one.result()
+            print(f"# built {mutant.name}", flush=True)
 
 
 def run_program(path):
@@ -722,12 +729,12 @@ def run_mutant(mutant, folder):
 
 def run_kernels(mutants, folder, jobs):
     survived = 0
-    for program in sorted({name for mutant in mutants for name in mutant.tests}):
-        why = run_program(folder / "none" / program)
-        if why:
-            raise SystemExit(f"mutate.py: {program} fails before anything is planted: {why}")
     # Most of a mutant's time is compiling on one core, and each has a process, hence a context, of its own.
     with ThreadPoolExecutor(jobs) as pool:
+        programs = sorted({name for mutant in mutants for name in mutant.tests})
+        for program, why in zip(programs, pool.map(lambda name: run_program(folder / "none" / name), programs)):
+            if why:
+                raise SystemExit(f"mutate.py: {program} fails before anything is planted: {why}")
         found = pool.map(lambda mutant: run_mutant(mutant, folder), mutants)
         for number, (mutant, by) in enumerate(zip(mutants, found), 1):
             survived += by is None

@@ -236,6 +236,22 @@ Test(dispatch, few_cache_rows_go_to_small_tiles) {
   expect_taken(&desc, "decode_sm90a_");
 }
 
+Test(dispatch, a_window_reads_few_cache_rows) {
+  lathe_decode_desc desc = hopper_desc(512, 64, 64, 64);
+  desc.mask = LATHE_MASK_CAUSAL;
+  desc.max_batch = 2;
+  desc.max_q_len = 2;
+  desc.max_seq_len = 131072;
+  desc.sliding_window = 4095;
+  expect_taken(&desc, "decode_sm90_");
+  desc.sliding_window = 4096;
+  expect_taken(&desc, "decode_sm90a_");
+  expect_line("decode_sm90_bf16_bf16: passed over: max_batch x (sliding_window + max_q_len - 1) "
+              "is 8194, and for that many rows it is taken for up to 8192\n");
+  desc.max_seq_len = 4096;
+  expect_taken(&desc, "decode_sm90_");
+}
+
 // Of lists, in words of the caller's desc, of which a run's is made.
 Test(dispatch, what_hopper_says_of_lists) {
   lathe_decode_desc desc = hopper_desc(512, 64, 128, 64);

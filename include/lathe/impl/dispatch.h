@@ -156,7 +156,7 @@ typedef struct lathep_policy {
   int runs_from, runs_to;   // compute capability, 10 * major + minor
   int taken_from, taken_to; // the same
   int max_rows;             // of num_heads * max_q_len
-  int max_tokens;           // of max_batch * max_seq_len
+  int max_tokens;           // of max_batch * the cache rows that a run reads of a request at most
   lathep_policy_choose choose;
 } lathep_policy;
 
@@ -236,13 +236,22 @@ LATHEP_FN lathe_status lathep_choice_launch(const lathep_device *device,
   return LATHE_STATUS_OK;
 }
 
+LATHEP_FN int lathep_window_ends_reads(const lathe_decode_desc *desc) {
+  return desc->sliding_window &&
+         (int64_t)desc->sliding_window + desc->max_q_len - 1 < desc->max_seq_len;
+}
+
 // Why a policy is not even asked; 0: it is.
 LATHEP_FN int lathep_policy_passed(const lathep_question *question, const lathep_policy *policy,
                                    char *why, size_t why_size) {
   const lathep_device *device = question->target->device;
   const int compute = 10 * device->major + device->minor;
   const int64_t rows = (int64_t)question->desc->num_heads * question->desc->max_q_len;
-  const int64_t tokens = (int64_t)question->desc->max_batch * question->desc->max_seq_len;
+  const int windowed = lathep_window_ends_reads(question->desc);
+  const int64_t tokens =
+      question->desc->max_batch *
+      (windowed ? (int64_t)question->desc->sliding_window + question->desc->max_q_len - 1
+                : question->desc->max_seq_len);
   if (compute < policy->runs_from || compute > policy->runs_to)
     lathep_print(why, why_size, "the device has compute capability %d.%d, and it needs %d.%d%s",
                  device->major, device->minor, policy->runs_from / 10, policy->runs_from % 10,
@@ -257,7 +266,8 @@ LATHEP_FN int lathep_policy_passed(const lathep_question *question, const lathep
                  lathep_heads_word(question->desc), (long long)rows, policy->max_rows);
   else if (policy->max_tokens != LATHEP_EVERY && tokens > policy->max_tokens)
     lathep_print(why, why_size, "%s x %s is %lld, and for that many rows it is taken for up to %d",
-                 lathep_batch_word(question->desc), lathep_length_word(question->desc),
+                 lathep_batch_word(question->desc),
+                 windowed ? "(sliding_window + max_q_len - 1)" : lathep_length_word(question->desc),
                  (long long)tokens, policy->max_tokens);
   else
     return 0;
