@@ -33,6 +33,7 @@ typedef struct copy { // a cp.async
 typedef struct product { // a wgmma
   float *c;
   int columns;
+  const unsigned *own;
   uint64_t a, b;
   bool add, values;
   const float *to_float;

@@ -74,8 +74,9 @@ void emulator_mma(float *c, const unsigned *a, unsigned b0, unsigned b1, const f
 
 // c (64 x columns of a warpgroup) += a * b, 16 of k; as descriptors. `values`: b has rows of
 // columns, not of k.
-void emulator_wgmma(float *c, int columns, uint64_t a, uint64_t b, bool add, bool values,
-                    const float *to_float);
+// own: the left operand's four registers, read at the wait; null: it is at a.
+void emulator_wgmma(float *c, int columns, const unsigned *own, uint64_t a, uint64_t b, bool add,
+                    bool values, const float *to_float);
 void emulator_wgmma_commit(void);
 void emulator_wgmma_wait(unsigned pending);
 

@@ -38,10 +38,10 @@ void emulator_mma(float *c, const unsigned *a, unsigned b0, unsigned b1, const f
 }
 // ------------------------------------------------------------------------------------------- wgmma
 
-void emulator_wgmma(float *c, int columns, uint64_t a, uint64_t b, bool add, bool values,
-                    const float *to_float) {
+void emulator_wgmma(float *c, int columns, const unsigned *own, uint64_t a, uint64_t b, bool add,
+                    bool values, const float *to_float) {
   fiber *f = emulator_self();
-  const product p = {c, columns, a, b, add, values, to_float};
+  const product p = {c, columns, own, a, b, add, values, to_float};
   if (f->num_products == sizeof f->products / sizeof f->products[0])
     emulator_die("too many wgmma at once");
   f->products[f->num_products++] = p;
@@ -59,6 +59,12 @@ static float element(uint64_t descriptor, unsigned row, unsigned column, const f
   return to_float[bits];
 }
 
+// Element (row, k) of the 16 x 16 that a warp's lanes have in registers, of their product i.
+static float own_element(const fiber *lanes, unsigned i, unsigned row, unsigned k) {
+  const product *p = &lanes[row % 8 * 4 + k % 8 / 2].products[i];
+  return p->to_float[p->own[row / 8 + k / 8 * 2] >> 16 * (k % 2) & 0xffff];
+}
+
 // The warp's 16 rows of product i of its lanes. c of lane l: of each 8 columns rows l / 4 and 8
 // below, columns l % 4 * 2 and the next.
 static void multiply_tiles(unsigned i) {
@@ -73,7 +79,7 @@ static void multiply_tiles(unsigned i) {
   for (r = 0; r < 16; r++) {
     float sums[256] = {0};
     for (k = 0; k < 16; k++) {
-      const float a = element(p->a, row + r, k, p->to_float);
+      const float a = p->own ? own_element(lanes, i, r, k) : element(p->a, row + r, k, p->to_float);
       for (n = 0; n < columns; n++)
         sums[n] += a * b[k][n];
     }

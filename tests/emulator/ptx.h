@@ -250,11 +250,15 @@ template <int PENDING> void wgmma_wait() {
 template <int N> void settle(float (&)[N]) {}
 template <int N>
 void wgmma_keys(float (&c)[N], unsigned long long a, unsigned long long b, int add) {
-  emulator_wgmma(c, N * 2, a, b, add != 0, false, emulated_half());
+  emulator_wgmma(c, N * 2, nullptr, a, b, add != 0, false, emulated_half());
+}
+template <int N>
+void wgmma_keys(float (&c)[N], const unsigned (&a)[4], unsigned long long b, int add) {
+  emulator_wgmma(c, N * 2, a, 0, b, add != 0, false, emulated_half());
 }
 template <int N>
 void wgmma_values(float (&c)[N], unsigned long long a, unsigned long long b, int add) {
-  emulator_wgmma(c, N * 2, a, b, add != 0, true, emulated_half());
+  emulator_wgmma(c, N * 2, nullptr, a, b, add != 0, true, emulated_half());
 }
 template <int REGISTERS> void more_registers() {}
 template <int REGISTERS> void fewer_registers() {}
