@@ -44,7 +44,7 @@ def variants(catalog):
     for rows_total, label in ((16, "up to 16"), (32, "up to 32"), (64, "more")):
         for kv_row, cache in ((1152, "f16, bf16"), (576, "e4m3"), (656, "row656")):
             for optin in sorted(set(tile.SHARED_LIMIT.values()), reverse=True):
-                t = tile.choose(512, 64, kv_row, rows_total, optin)
+                t = tile.choose(512, 64, kv_row, rows_total, optin, cache == "row656")
                 archs = ", ".join(f"sm_{a}" for a in sorted(tile.SHARED_LIMIT) if tile.SHARED_LIMIT[a] == optin)
                 sizes.append(("`sm80`", label, cache, archs, f"`{t.name}`", f"{t.shared_bytes:,}"))
     return ("# Variants\n\nMade by `python3 codegen/generate.py --docs` from `codegen/variants.toml`; names: "

@@ -97,7 +97,7 @@ class Family:
         """The tile for a device whose blocks may have `optin` bytes; None: none. page: if not the first of pages."""
         if self.arch in tiles.HOPPER:
             return tiles.choose_hopper(self.arch, l, r, optin, page or self.pages[0])
-        return tiles.choose(l, r, self.kv_row(l, r), rows, optin)
+        return tiles.choose(l, r, self.kv_row(l, r), rows, optin, self.kv == "row656")
 
     def limits(self, archs):
         """Shared memory of those of these devices that its kernels are built for."""

@@ -64,9 +64,9 @@ def row_stride(size):
     return (chunks if chunks % 8 == 0 else chunks | 1) * 16
 
 
-def shared_bytes(d, kv_row, rows, tokens, stages):
-    return (rows * row_stride(d * 2) + stages * tokens * row_stride(kv_row) + rows * row_stride(tokens * 2) +
-            rows * 32)
+def shared_bytes(d, kv_row, rows, tokens, stages, converted=False):
+    return (rows * row_stride(d * 2) + stages * tokens * row_stride(kv_row) +
+            (tokens * row_stride(d * 2) if converted else 0) + rows * row_stride(tokens * 2) + rows * 32)
 
 
 def warps(rows, tokens):
@@ -84,18 +84,16 @@ def limit(ctas, optin):
     return (optin + SHARED_RESERVED) // ctas - SHARED_RESERVED - SHARED_STATIC
 
 
-def choose(l, r, kv_row, rows, optin):
+def choose(l, r, kv_row, rows, optin, converted=False):
     """The tile for `rows` query rows on a device whose blocks may have `optin` bytes; None: none fits. kv_row: bytes of
-    a cache row."""
+    a cache row; converted: to 16-bit elements, in a place beside the ring."""
     want = 16 if rows <= 16 else 32 if rows <= 32 else 64
     for tile_rows, tokens, ctas in TILES:
         most = ACCUMULATORS // 2 if ctas > 2 else ACCUMULATORS
         if tile_rows > want or accumulators(l, tile_rows, tokens) > most:
             continue
-        if kv_row == 656 and tile_rows * tokens > 2048:  # two sums of each score
-            continue
-        for stages in (4, 3, 2):
-            size = shared_bytes(l + r, kv_row, tile_rows, tokens, stages)
+        for stages in (4, 3, 2, 1) if converted else (4, 3, 2):
+            size = shared_bytes(l + r, kv_row, tile_rows, tokens, stages, converted)
             if size <= limit(ctas, optin):
                 return Tile(tile_rows, tokens, stages, ctas, size, 32 * warps(tile_rows, tokens))
     return None

@@ -333,8 +333,8 @@ typedef enum lathe_lse_base {
 typedef enum lathe_kv_format {
   LATHE_KV_FORMAT_PLAIN = 0, /* a row is L + R elements of kv_dtype, or L and R in two caches */
   LATHE_KV_FORMAT_ROW656     /* a row is 656 bytes: 512 e4m3, 4 fp32, 64 bf16. Elements 128 g to
-                                128 g + 127 of the latent are e4m3 times fp32 g; the bf16 are the roped
-                                part. kv_dtype E4M3, q_dtype BF16, L = 512, R = 64 */
+                                128 g + 127 of the latent are e4m3 times fp32 g, rounded to the nearest bf16 (as
+                                FlashMLA reads such rows); the bf16 are the roped part. kv_dtype E4M3, q_dtype BF16, L = 512, R = 64 */
 } lathe_kv_format;
 
 /* What a plan is for. Fixed per model and rank; lengths, pointers and strides come with each run. */

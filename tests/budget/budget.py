@@ -60,7 +60,7 @@ def variants(catalog, l, r, target):
     limit = tile.SHARED_LIMIT[cubins.arch(target)]
     found = {}
     for family in catalog.families:
-        if not cubins.serves(family, target):
+        if not cubins.serves(family, target) or (family.kv == 'row656' and (l, r) != V3):
             continue
         if family.op == 'schedule':
             for tokens, options in itertools.product(schema.TOKENS if (l, r) == V3 else (), words(family, l, r)):
@@ -68,7 +68,7 @@ def variants(catalog, l, r, target):
                 found[v.name] = v
             continue
         if family.op != 'decode':
-            for options in words(family, l, r) if family.kv != 'row656' or (l, r) == V3 else ():
+            for options in words(family, l, r):
                 v = schema.Variant(family, l, r, options=options)
                 found[v.name] = v
             continue

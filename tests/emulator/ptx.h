@@ -85,6 +85,9 @@ inline void store_shared16(unsigned shared, unsigned a, unsigned b, unsigned c, 
 inline void store_shared16(unsigned shared, const float (&x)[4]) {
   emulated_store(shared, float4{x[0], x[1], x[2], x[3]});
 }
+template <class T> void load_shared8(T (&r)[2], unsigned shared) {
+  memcpy(r, emulator_shared(shared, sizeof r, sizeof r), sizeof r);
+}
 template <class T> void load_shared16(T (&r)[4], unsigned shared) {
   memcpy(r, emulator_shared(shared, sizeof r, sizeof r), sizeof r);
 }

@@ -24,12 +24,14 @@ static inline double ref_dot(const double *a, const double *b, int64_t n) {
          ((lanes[2] + lanes[6]) + (lanes[3] + lanes[7]));
 }
 
-/* 512 e4m3 times the fp32 scale of their 128, then 64 bf16 */
+/* 512 e4m3 times the fp32 scale of their 128, as bf16, then 64 bf16 */
 static inline void ref_read_row656(const unsigned char *bytes, double *row) {
   float scales[4];
   memcpy(scales, bytes + 512, sizeof scales);
   for (int64_t d = 0; d < 512; d++)
-    row[d] = (double)scales[d / 128] * ref_load(LATHE_DTYPE_E4M3, bytes, d);
+    row[d] = ref_decode(LATHE_DTYPE_BF16,
+                        ref_encode(LATHE_DTYPE_BF16,
+                                   scales[d / 128] * (float)ref_load(LATHE_DTYPE_E4M3, bytes, d)));
   for (int64_t d = 0; d < 64; d++)
     row[512 + d] = ref_load(LATHE_DTYPE_BF16, bytes + 528, d);
 }

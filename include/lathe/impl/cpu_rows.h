@@ -35,7 +35,7 @@ LATHEP_FN void lathep_cpu_load_row656(const char *from, double *row) {
   for (d = 0; d < LATHEP_ROW656_L; d++) {
     memcpy(&scale, from + LATHEP_ROW656_SCALES + d / LATHEP_ROW656_GROUP * (int)sizeof scale,
            sizeof scale);
-    row[d] *= (double)scale;
+    row[d] = (double)lathep_bf16_to_f32(lathep_f32_to_bf16((float)row[d] * scale));
   }
   lathep_cpu_load(LATHE_DTYPE_BF16, from + LATHEP_ROW656_ROPE, 0, LATHEP_ROW656_R,
                   row + LATHEP_ROW656_L);

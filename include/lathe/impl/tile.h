@@ -24,9 +24,17 @@ LATHEP_FN int64_t lathep_kv_row(const lathep_variant *v) {
                                              : ((int64_t)v->l + v->r) * lathep_dtype_size(v->kv);
 }
 
-LATHEP_FN int64_t lathep_shared_bytes(int64_t d, int64_t kv_row, int rows, int tokens, int stages) {
-  return rows * lathep_row_stride(d * 2) + (int64_t)stages * tokens * lathep_row_stride(kv_row) +
-         rows * lathep_row_stride(tokens * 2) + rows * 32;
+// Are cache rows copied to the ring as they are and from there converted to 16-bit elements, in a
+// place of their own?
+LATHEP_FN int lathep_converts(const lathep_variant *v) {
+  return v->format == LATHE_KV_FORMAT_ROW656;
+}
+
+LATHEP_FN int64_t lathep_tile_bytes(const lathep_variant *v) {
+  const int64_t row = lathep_row_stride(((int64_t)v->l + v->r) * 2);
+  return v->rows * row + (int64_t)v->stages * v->tokens * lathep_row_stride(lathep_kv_row(v)) +
+         (lathep_converts(v) ? v->tokens * row : 0) +
+         v->rows * lathep_row_stride((int64_t)v->tokens * 2) + v->rows * 32;
 }
 
 LATHEP_FN int lathep_tile_warps(int rows, int tokens) {
@@ -69,31 +77,26 @@ enum { LATHEP_NUM_TILES = sizeof lathep_tiles / sizeof lathep_tiles[0] };
 // Called once per tile looked at; `why` is null for the one taken, else why it was passed over.
 typedef void (*lathep_tile_visit)(void *user, const lathep_variant *variant, const char *why);
 
-// Fits one tile: as many stages as go into shared memory, at most 4 and at least 2. Where it does
-// not fit, *v is the variant with two stages and `why` says what it needs.
+// Fits one tile: as many stages as go into shared memory, at most 4 and at least 2, or 1 where a
+// stage is free as soon as it is converted. Where it does not fit, *v is the variant with the least
+// and `why` says what it needs.
 LATHEP_FN int lathep_tile_fit(const lathep_tile *tile, int shared_limit, lathep_variant *v,
                               char *why, size_t why_size) {
   int64_t accumulators = lathep_tile_accumulators(v->l, tile->rows, tile->tokens);
   int64_t limit = lathep_tile_limit(tile->ctas, shared_limit), bytes = 0;
-  int most = lathep_tile_accumulator_limit(tile->ctas);
+  const int most = lathep_tile_accumulator_limit(tile->ctas), least = lathep_converts(v) ? 1 : 2;
   v->rows = tile->rows;
   v->tokens = tile->tokens;
   v->ctas = tile->ctas;
   v->threads = 32 * lathep_tile_warps(tile->rows, tile->tokens);
-  for (v->stages = 4; v->stages >= 2; v->stages--) {
-    bytes =
-        lathep_shared_bytes((int64_t)v->l + v->r, lathep_kv_row(v), v->rows, v->tokens, v->stages);
+  for (v->stages = 4; v->stages >= least; v->stages--) {
+    bytes = lathep_tile_bytes(v);
     if (bytes <= limit)
       break;
   }
-  if (v->stages < 2)
-    v->stages = 2;
+  if (v->stages < least)
+    v->stages = least;
   v->shared_bytes = bytes < INT32_MAX ? (int)bytes : INT32_MAX;
-  // Scores of packed rows have two sums each, and 64 x 64 of them leave the output no registers.
-  if (v->format == LATHE_KV_FORMAT_ROW656 && v->rows * v->tokens > 2048) {
-    lathep_print(why, why_size, "needs registers for two sums of each of 64 x 64 scores");
-    return 0;
-  }
   if (accumulators > most) {
     lathep_print(why, why_size, "needs %lld of %d accumulator registers a thread",
                  (long long)accumulators, most);
