@@ -201,7 +201,7 @@ static inline lathep_variant test_variant(int l) {
   v.stages = 2;
   v.ctas = 2;
   v.threads = 128;
-  v.shared_bytes = (int)lathep_shared_bytes(l + 64, (l + 64) * 2, 16, 32, 2);
+  v.shared_bytes = (int)lathep_tile_bytes(&v);
   return v;
 }
 

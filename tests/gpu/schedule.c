@@ -264,6 +264,7 @@ GPU_TEST(schedule, passes_the_validator) {
       gpu_ok(lathe_decode_validate(t.plan, &args, t.stream), "lathe_decode_validate");
       t.p.lens[s.batch / 2] = t.p.lens[s.batch / 2] > 256 ? 0 : s.kv_len; // other parts
       gpu_must(gpu.upload(t.device.lens.at, t.p.lens, sizeof(int32_t) * (size_t)s.batch));
+      gpu_must(gpu.synchronize());
       if (split_lens[i])
         gpu_check(lathe_decode_validate(t.plan, &args, t.stream) == LATHE_STATUS_CHECK_FAILED,
                   "round %d: a schedule of other lengths passes", round);

@@ -159,13 +159,30 @@ Test(variant, row_stride_by_hand) {
   cr_expect_eq(lathep_row_stride(64 * 2), 128);
 }
 
+static int64_t tile_bytes(lathe_dtype kv, lathe_kv_format format, int rows, int tokens,
+                          int stages) {
+  lathep_variant v;
+  memset(&v, 0, sizeof v);
+  v.l = 512;
+  v.r = 64;
+  v.kv = kv;
+  v.format = format;
+  v.rows = rows;
+  v.tokens = tokens;
+  v.stages = stages;
+  return lathep_tile_bytes(&v);
+}
+
 Test(variant, shared_bytes_by_hand) {
+  const lathe_kv_format plain = LATHE_KV_FORMAT_PLAIN, row656 = LATHE_KV_FORMAT_ROW656;
   // q 16 * 1152, kv 2 * 32 * 1152, p 16 * 80, row state 16 * 32
-  cr_expect_eq(lathep_shared_bytes(576, 1152, 16, 32, 2), 18432 + 73728 + 1280 + 512);
-  // rows of 656 bytes are 41 chunks, an odd number
-  cr_expect_eq(lathep_shared_bytes(576, 656, 64, 32, 4), 64 * 1152 + 4 * 32 * 656 + 64 * 80 + 2048);
+  cr_expect_eq(tile_bytes(LATHE_DTYPE_BF16, plain, 16, 32, 2), 18432 + 73728 + 1280 + 512);
+  // rows of 656 bytes are 41 chunks, an odd number, and of bf16 once more
+  cr_expect_eq(tile_bytes(LATHE_DTYPE_E4M3, row656, 64, 32, 2),
+               64 * 1152 + 2 * 32 * 656 + 32 * 1152 + 64 * 80 + 2048);
   // e4m3 rows are 592 bytes apart
-  cr_expect_eq(lathep_shared_bytes(576, 576, 64, 64, 3), 64 * 1152 + 3 * 64 * 592 + 8192 + 2048);
+  cr_expect_eq(tile_bytes(LATHE_DTYPE_E4M3, plain, 64, 64, 3),
+               64 * 1152 + 3 * 64 * 592 + 8192 + 2048);
 }
 
 Test(variant, limits_by_hand) {
@@ -230,7 +247,7 @@ static void check_legal(const lathep_variant *v, const lathe_decode_desc *desc, 
   lathep_variant_name(v, name, sizeof name);
   cr_assert(v->rows == 16 || v->rows == 32 || v->rows == 64, "%s", name);
   cr_assert(v->tokens == 16 || v->tokens == 32 || v->tokens == 64, "%s", name);
-  cr_assert(v->stages >= 2 && v->stages <= 4, "%s", name);
+  cr_assert(v->stages >= (lathep_converts(v) ? 1 : 2) && v->stages <= 4, "%s", name);
   cr_assert(v->ctas >= 1 && v->ctas <= 3, "%s", name);
   cr_assert(warps * 32 == v->threads && warps >= 1 && warps <= 8, "%s", name);
   // every warp has 8 of the tokens to score, or rows of its own
@@ -240,14 +257,11 @@ static void check_legal(const lathep_variant *v, const lathe_decode_desc *desc, 
   // what the blocks of a multiprocessor take together, static and reserved bytes included
   cr_assert_leq((int64_t)v->ctas * (v->shared_bytes + LATHEP_SHARED_STATIC + 1024),
                 (int64_t)limit + 1024, "%s", name);
-  cr_assert_eq(v->shared_bytes,
-               lathep_shared_bytes(v->l + v->r, lathep_kv_row(v), v->rows, v->tokens, v->stages));
+  cr_assert_eq(v->shared_bytes, lathep_tile_bytes(v));
   cr_assert_eq(v->shared_bytes % 16, 0, "%s", name);
-  // one more stage would not have fitted
+  next.stages++; // would not have fitted
   if (v->stages < 4)
-    cr_assert_gt(
-        lathep_shared_bytes(v->l + v->r, lathep_kv_row(v), v->rows, v->tokens, v->stages + 1),
-        lathep_tile_limit(v->ctas, limit), "%s", name);
+    cr_assert_gt(lathep_tile_bytes(&next), lathep_tile_limit(v->ctas, limit), "%s", name);
   cr_assert(v->rows == 16 || rows > v->rows / 2, "%s for %lld rows", name, (long long)rows);
   cr_assert(v->l == desc->kv_lora_rank && v->r == desc->qk_rope_head_dim && v->op == next.op);
   cr_assert(v->q == desc->q_dtype && v->kv == desc->kv_dtype && v->out == desc->out_dtype);
