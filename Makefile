@@ -17,7 +17,7 @@ demo: ## one decode step of DeepSeek-V3's shape, checked, on the GPU or the CPU
 	@ninja -C $(BUILD) --quiet run-demo
 
 test: ## every test this machine can run; ends with "N passed, N failed, N skipped"
-	@sh .ci/setup test $(BUILD)
+	@sh .ci/setup test $(BUILD) -Ddebug=false
 	@rm -f $(BUILD)/meson-logs/testlog*
 	@$(MESON_TEST) -C $(BUILD); status=$$?; \
 	  $$(sh .ci/setup python) tests/count.py $(BUILD) && exit $$status

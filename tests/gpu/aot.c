@@ -3,8 +3,6 @@
 // The cubins of lathe_cubins.h, with run-time compilation switched off, against NVRTC.
 #include "aot.h"
 
-#include <lathe/lathe_cubins.h>
-
 GPU_TEST(aot, cubins_equal_jit) {
   aot_compare_all(lathe_cubins());
 }

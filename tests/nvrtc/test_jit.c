@@ -33,6 +33,12 @@ static int known(int arch) {
   return 0;
 }
 
+// One of `of` by turns; all with -Dthorough=true. What a change of a template does to kernels that
+// are not compiled here shows in tests/budget, which compiles all that have changed.
+static int sampled(size_t turn, size_t of) {
+  return getenv("LATHE_TEST_THOROUGH") != NULL || turn % of == 0;
+}
+
 typedef struct family_case {
   lathe_dtype q, kv, out;
 } family_case;
@@ -50,8 +56,9 @@ ParameterizedTestParameters(jit, every_family) {
 
 TestSuite(jit, .timeout = 600); // a compilation or more each, and the machine may be busy
 
-// (512, 64) for the oldest architecture, some as PTX too, and for another by turns; other sizes for
-// Hopper. tests/budget compiles every family at every size for each architecture.
+// (512, 64) for the oldest architecture, some as PTX too, and by turns for another or, with other
+// sizes, for Hopper; both if all are wanted. tests/budget compiles every family at every size for
+// each architecture.
 ParameterizedTest(family_case *f, jit, every_family, .timeout = 600) {
   static const int dims[][3] = {// L, R, heads: each of the row tiles comes
                                 {512, 64, 128}, {512, 0, 16}, {256, 64, 32},
@@ -68,7 +75,9 @@ ParameterizedTest(family_case *f, jit, every_family, .timeout = 600) {
       lathep_variant variant;
       char reason[256];
       if (!known(architectures[a].arch) ||
-          (a == 1 ? d != 1 + turn % 5 : d > 0 || (a > 1 && a != 2 + turn % (ARCHITECTURES - 2))))
+          (a == 1 ? d != 1 + turn % 5
+                  : d > 0 || (a > 1 && a != 2 + turn / 2 % (ARCHITECTURES - 2))) ||
+          (a > 0 && !sampled(turn + (a > 1), 2)))
         continue;
       cr_assert_eq(lathep_tile_choose(&desc, dims[d][2], architectures[a].shared_optin, &variant,
                                       reason, sizeof reason),
@@ -81,8 +90,9 @@ ParameterizedTest(family_case *f, jit, every_family, .timeout = 600) {
   test_end();
 }
 
-// Each option alone, for the oldest architecture, caches by turns; and those that go together with
-// every cache. Both with every row tile, and in Hopper's families where these have them.
+// Each option alone, for the oldest architecture, caches by turns; and those that go together, for
+// every amount of shared memory. Both with every row tile, alone by turns, and in Hopper's families
+// where these have them; every cache if all are wanted.
 static void with_options(lathe_decode_desc *desc, unsigned set) {
   if (set & LATHEP_OPTION_WINDOW)
     desc->sliding_window = 100;
@@ -134,7 +144,11 @@ ParameterizedTest(unsigned *set, jit, every_option, .timeout = 600) {
         lathep_variant variant, other;
         char reason[256];
         if (!known(architectures[a].arch) ||
-            ((alone || a > 0) && kv != (h + (unsigned)__builtin_popcount(*set - 1)) % 2))
+            ((alone || a > 0) && kv != (h + (unsigned)__builtin_popcount(*set - 1)) % 2) ||
+            !sampled(alone   ? h + (unsigned)__builtin_popcount(*set - 1)
+                     : a > 0 ? h + a
+                             : kv + h,
+                     alone || a > 0 ? 3 : 2))
           continue;
         with_options(&desc, *set);
         cr_assert_eq(lathep_tile_choose(&desc, heads[h], architectures[a].shared_optin, &variant,
@@ -150,6 +164,8 @@ ParameterizedTest(unsigned *set, jit, every_option, .timeout = 600) {
     lathe_decode_desc desc = real_desc(BF16, BF16, BF16, 512, 64, heads[h]);
     lathep_variant variant;
     char reason[256];
+    if (alone && !sampled(h + (unsigned)__builtin_popcount(*set - 1), 2))
+      continue;
     with_options(&desc, *set);
     cr_assert_eq(lathep_hopper_fit(h == 0 ? LATHEP_ARCH_SM90 : LATHEP_ARCH_SM90A, &desc, 232448,
                                    &variant, reason, sizeof reason),
@@ -240,7 +256,7 @@ Test(jit, every_schedule) {
   test_end();
 }
 
-// The first family for every architecture, the others for one by turns.
+// The first family for every architecture, the others for one by turns; other sizes by turns.
 Test(jit, every_append, .timeout = 300) {
   static const int dims[][2] = {{512, 64}, {512, 0}, {16, 16}, {320, 128}};
   static const struct {
@@ -271,13 +287,14 @@ Test(jit, every_append, .timeout = 300) {
         lathep_variant_append(&desc, &variant);
         if (known(architectures[a].arch) &&
             (d == 0 ? f == 0 || a == f % ARCHITECTURES
-                    : a == 0 && desc.kv_format == LATHE_KV_FORMAT_PLAIN))
+                    : a == 0 && desc.kv_format == LATHE_KV_FORMAT_PLAIN && sampled(f + d, 3)))
           compile(context, &variant, architectures[a].arch, 0);
       }
   lathe_context_destroy(context);
   test_end();
 }
 
+// The first pair of types for every architecture, the others for one by turns.
 Test(jit, every_join, .timeout = 300) {
   static const lathe_dtype types[] = {F16, BF16, LATHE_DTYPE_F32};
   static const int ranks[] = {512, 256, 16};
@@ -295,7 +312,8 @@ Test(jit, every_join, .timeout = 300) {
         desc.out_dtype = types[out];
         desc.kv_lora_rank = ranks[(in + out) % 3];
         lathep_variant_join(&desc, &variant);
-        if (known(architectures[a].arch))
+        if (known(architectures[a].arch) &&
+            (in + out == 0 || sampled(a + 3 * in + out, ARCHITECTURES)))
           compile(context, &variant, architectures[a].arch, 0);
       }
   lathe_context_destroy(context);
