@@ -232,6 +232,10 @@ inline void copy_box(unsigned shared, const lathep_tensor_map &map, int column, 
   const int at[4] = {column, row, chunk, page};
   emulator_box(shared, &map.map, at, barrier);
 }
+inline void copy_box_once(unsigned shared, const lathep_tensor_map &map, int column, int row,
+                          int chunk, int page, unsigned barrier) {
+  copy_box(shared, map, column, row, chunk, page, barrier);
+}
 inline void prefetch_box(const lathep_tensor_map &, int, int, int, int) {}
 inline void prefetch_line(const void *) {}
 inline void prefetch_map(const lathep_tensor_map &) {}
